@@ -1,0 +1,121 @@
+"""Checkpoint files: read without running code from them, whatever wrapper their weights lie in."""
+
+import os
+import pickle
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vapsr_arch.archs import NETWORKS
+from vapsr_arch.errors import VapsrError
+
+# Where checkpoints keep their weights, the EMA's first: BasicSR's two, then what other projects write.
+KEYS = ('params_ema', 'params', 'state_dict', 'model', 'model_state_dict', 'net_g', 'generator')
+
+
+def _read(path: str | os.PathLike) -> object:
+    if not os.path.isfile(path):
+        raise VapsrError(f'{path}: there is no such checkpoint')
+    if str(path).endswith('.safetensors'):
+        import safetensors.torch
+        try:
+            return safetensors.torch.load_file(path)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise VapsrError(f'{path} is not a safetensors file, or is damaged: {error}') from None
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError:
+        raise VapsrError(f'{path} is not a checkpoint of weights alone: it is damaged, or holds Python objects, which are '
+                         f'not loaded because they can run code') from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise VapsrError(f'{path} is not a checkpoint, or is damaged: {str(error).splitlines()[0]}') from None
+
+
+def _is_state_dict(value: object) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(tensor, Tensor) for tensor in value.values())
+
+
+def load_state_dict(path: str | os.PathLike, param_key: str | None = None) -> tuple[dict[str, Tensor], str | None]:
+    """Reads the weights from a checkpoint.
+
+    Args:
+        path: A file of torch.save or safetensors: the weights themselves or a dictionary of such under the names of
+            `KEYS`.
+        param_key: The name to take; None for the EMA's weights if there are any, else the network's own.
+
+    Returns:
+        The tensors by name, without a `module.` prefix, and the key they lay under; None for weights without a wrapper.
+
+    Raises:
+        VapsrError: The file is missing, is not a checkpoint, or does not have the key; those present are listed.
+    """
+    content = _read(path)
+    if _is_state_dict(content) and param_key is None:
+        weights = content
+    else:
+        present = {key: value for key, value in content.items() if _is_state_dict(value)} \
+            if isinstance(content, Mapping) else {}
+        found = [param_key] if param_key else [key for key in KEYS if key in present]
+        if not found or found[0] not in present:
+            what = f'no weights under {param_key!r}' if param_key else 'no weights under a known key'
+            have = f'it has {", ".join(map(repr, present))}' if present else (
+                'its weights lie in no key: leave param_key_g out' if _is_state_dict(content) else 'it has no weights')
+            raise VapsrError(f'{path} has {what}; {have}')
+        param_key = found[0]
+        weights = present[param_key]
+    return {name.removeprefix('module.'): tensor for name, tensor in weights.items()}, param_key
+
+
+def identify(state_dict: Mapping[str, Tensor]) -> str | None:
+    """Names the network that weights belong to, with its arguments, such as `VapSR(scale=4, ...)`; None if unknown."""
+    for name, network in NETWORKS.items():
+        arguments = network.infer(state_dict)
+        if arguments is not None:
+            return f'{name}({", ".join(f"{key}={value}" for key, value in arguments.items())})'
+    return None
+
+
+def mismatch(network: nn.Module, state_dict: Mapping[str, Tensor]) -> str | None:
+    """The first layer in which weights do not fit a network, with both shapes; None where all fit."""
+    own = network.state_dict()
+    for name, tensor in own.items():
+        if name in state_dict and tensor.shape != state_dict[name].shape:
+            shapes = ' and '.join('x'.join(map(str, shape)) for shape in (state_dict[name].shape, tensor.shape))
+            return f'{name} differs in shape (file and network: {shapes})'
+    for present, absent, where in ((own, state_dict, 'the file'), (state_dict, own, 'the network')):
+        names = [name for name in present if name not in absent]
+        if names:
+            shape = 'x'.join(map(str, present[names[0]].shape))
+            return f'{names[0]} ({shape}) is not in {where}' + (f', nor {len(names) - 1} more' if names[1:] else '')
+    return None
+
+
+def load_into(network: nn.Module, path: str | os.PathLike, param_key: str | None = None,
+              strict: bool = True) -> str:
+    """Loads a checkpoint's weights into a network.
+
+    Args:
+        network: The network.
+        path: The checkpoint, as for `load_state_dict`.
+        param_key: As for `load_state_dict`.
+        strict: Whether every layer must fit; otherwise those that do are loaded.
+
+    Returns:
+        A sentence for the log: what was loaded.
+
+    Raises:
+        VapsrError: The weights do not fit, or, not strictly, not one layer does; the sentence names the first layer, both
+            shapes and, where its keys tell, what the file is.
+    """
+    state_dict, key = load_state_dict(path, param_key)
+    wrong = mismatch(network, state_dict)
+    own = network.state_dict()
+    fitting = {name: tensor for name, tensor in state_dict.items() if name in own and own[name].shape == tensor.shape}
+    if wrong and (strict or not fitting):
+        known = identify(state_dict)
+        raise VapsrError(f'{path} does not fit {type(network).__name__}: {wrong}'
+                         + (f'; the file is a {known}' if known else ''))
+    network.load_state_dict(fitting, strict=False)
+    loaded = f'{len(fitting)} of {len(own)} tensors' if wrong else 'all tensors'
+    return f'{type(network).__name__}: {loaded} loaded from {path}' + (f', key {key}' if key else '')

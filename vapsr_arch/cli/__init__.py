@@ -1,0 +1,43 @@
+"""The `vapsr` command. Modules here import nothing heavy, so that `vapsr --help` answers at once."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from vapsr_arch import __version__
+from vapsr_arch.cli.pipeline_options import SETTINGS
+from vapsr_arch.cli.test import test
+from vapsr_arch.cli.train import train
+from vapsr_arch.errors import VapsrError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help='VapSR: efficient image super-resolution through BasicSR.')
+app.command(context_settings=SETTINGS)(train)
+app.command(context_settings=SETTINGS)(test)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f'vapsr {__version__}')
+        raise typer.Exit
+
+
+@app.callback()
+def _common(version: Annotated[bool, typer.Option('--version', callback=_print_version, is_eager=True,
+                                                  help='Print the version.')] = False) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0, 1 for bad input, 2 for faults in options or arguments.
+
+    Args:
+        arguments: The arguments after the program's name; None for the process's own.
+    """
+    try:
+        app(None if arguments is None else list(arguments), prog_name='vapsr')
+    except VapsrError as error:
+        print(f'Error: {error}', file=sys.stderr)
+        sys.exit(error.exit_code)

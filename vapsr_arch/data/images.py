@@ -1,0 +1,93 @@
+"""Image files: what counts as one, what its header says, its pixels."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from vapsr_arch.errors import VapsrError
+
+SUFFIXES = frozenset(('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'))
+_EXIF_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width; OpenCV applies them when it reads
+
+
+class Header(NamedTuple):
+    height: int
+    width: int
+    is_16bit: bool
+    has_alpha: bool
+
+
+def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
+    """The files of a folder by name, hidden ones aside: images, and all others.
+
+    Raises:
+        VapsrError: The folder is missing, or has no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise VapsrError(f'{folder}: there is no such folder of images')
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith('.'))
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not images:
+        raise VapsrError(f'{folder}: the folder has no image ({", ".join(sorted(SUFFIXES))})')
+    return images, [path for path in files if path.suffix.lower() not in SUFFIXES]
+
+
+def read_header(path: str | os.PathLike) -> Header:
+    """Reads an image's size and kind without its pixels.
+
+    Raises:
+        VapsrError: The file is missing or not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
+                width, height = height, width
+            raw_mode = str(image.tile[0].args) if image.tile else image.mode
+            return Header(height, width, '16' in raw_mode, 'A' in image.mode or 'transparency' in image.info)
+    except FileNotFoundError:
+        raise VapsrError(f'{path}: there is no such image') from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise VapsrError(f'{path} cannot be read as an image: {_reason(error)}') from None
+
+
+def _reason(error: Exception) -> str:
+    return 'its format is not known' if isinstance(error, UnidentifiedImageError) else str(error)
+
+
+def decode(content: bytes | None, name: str | os.PathLike) -> np.ndarray:
+    """Decodes an image file's bytes.
+
+    Args:
+        content: The file's bytes; None stands for a record that is not there.
+        name: What an error calls the image.
+
+    Returns:
+        H x W x 3, uint8, BGR: grey repeated, 16 bit reduced to 8, alpha left out.
+
+    Raises:
+        VapsrError: The bytes are no image, or end too early.
+    """
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if image is None:
+        raise VapsrError(f'{name} cannot be decoded: the file is damaged, cut off or not an image')
+    return image
+
+
+def conversion_notes(headers: Iterable[Header]) -> list[str]:
+    """What reading these images as 8-bit RGB leaves out, for a log."""
+    headers = list(headers)
+    deep, alpha = sum(header.is_16bit for header in headers), sum(header.has_alpha for header in headers)
+    notes = []
+    if deep:
+        notes.append(f'{deep} of {len(headers)} images have 16 bits a channel and are read as 8 bits')
+    if alpha:
+        notes.append(f'{alpha} of {len(headers)} images have an alpha channel, which is left out')
+    return notes

@@ -1,0 +1,106 @@
+"""The model class of every network here: BasicSR's SRModel, with its checkpoints, devices and validation mended."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger, imwrite, tensor2img
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from vapsr_arch.checkpoints import load_into
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.files import written_whole
+
+
+class VapSRModel(SRModel):
+    """Trains, validates and tests a super-resolution network through BasicSR's loops.
+
+    Args:
+        opt: BasicSR's options.
+
+    Raises:
+        VapsrError: The GPUs asked for are not there, a test has no checkpoint, or a checkpoint cannot be loaded.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        present = torch.cuda.device_count()
+        if opt['num_gpu'] > present:
+            raise VapsrError(f'num_gpu: {opt["num_gpu"]} asked for, but torch finds {present} CUDA GPUs here; `auto` uses '
+                             f'what is there, 0 is the CPU')
+        if not opt['is_train'] and not opt['path'].get('pretrain_network_g'):
+            raise VapsrError(f'{opt["name"]}: a test needs a checkpoint: set path.pretrain_network_g')
+        super().__init__(opt)
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """As BasicSR's, with the weights in channels_last, which the convolutions work in."""
+        return super().model_to_device(net.to(memory_format=torch.channels_last))
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None) -> None:
+        """Loads a checkpoint, by the rules of `vapsr_arch.checkpoints`.
+
+        `param_key`, which BasicSR passes, does not tell its own default from what the options ask: they are asked here.
+        A resumed network takes its own weights, any other the EMA's, unless `path.param_key_g` says otherwise.
+        """
+        net = self.get_bare_model(net)
+        is_ema = net is getattr(self, 'net_g_ema', None)
+        asked = self.opt['path'].get('param_key_g')
+        if self.opt['path'].get('resume_state'):
+            asked = 'params'
+        get_root_logger().info(load_into(net, load_path, None if is_ema else asked, strict))
+
+    def nondist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Enlarges a data set's images and measures them.
+
+        The means are logged, and a row an image written to `results/<name>/<set>.csv`, in training to
+        `experiments/<name>/<set>.csv`. Images without ground truth are not measured.
+        """
+        if self.is_train:  # the loop of basicsr/train.py ends one past the last iteration
+            current_iter = min(current_iter, self.opt['train']['total_iter'])
+        dataset_name = dataloader.dataset.opt['name']
+        rows = []
+        for data in tqdm(dataloader, dataset_name, unit='image', disable=not self.opt['val'].get('pbar', False)):
+            name = Path(data['lq_path'][0]).stem
+            image, gt = self._enlarge(data)
+            if save_img:
+                imwrite(image, self._image_path(dataset_name, name, current_iter))
+            if gt is not None:
+                rows.append({'image': name} | {metric: float(calculate_metric(dict(img=image, img2=gt), options))
+                                               for metric, options in self.opt['val'].get('metrics', {}).items()})
+        if not rows:
+            get_root_logger().info(f'{dataset_name}: no ground truth, nothing measured')
+        elif len(rows[0]) > 1:
+            self._report(dataset_name, rows, current_iter, tb_logger)
+
+    def _enlarge(self, data: dict[str, Any]) -> tuple[Any, Any]:
+        """The network's image of one sample and the ground truth or None: H x W x 3, uint8, BGR."""
+        self.feed_data(data)
+        self.test()
+        images = tensor2img(self.output), tensor2img(self.gt) if 'gt' in data else None
+        for attribute in ('lq', 'gt', 'output'):  # frees their memory before the next image
+            self.__dict__.pop(attribute, None)
+        return images
+
+    def _image_path(self, dataset_name: str, name: str, current_iter: int | str) -> str:
+        folder = Path(self.opt['path']['visualization'])
+        if self.is_train:
+            return str(folder / name / f'{name}_{current_iter}.png')
+        return str(folder / dataset_name / f'{name}_{self.opt["val"]["suffix"] or self.opt["name"]}.png')
+
+    def _report(self, dataset_name: str, rows: list[dict], current_iter: int | str, tb_logger: Any) -> None:
+        metrics = [key for key in rows[0] if key != 'image']
+        self.metric_results = {metric: sum(row[metric] for row in rows) / len(rows) for metric in metrics}
+        if self.is_train:
+            self._initialize_best_metric_results(dataset_name)
+            for metric, value in self.metric_results.items():
+                self._update_best_metric_result(dataset_name, metric, value, current_iter)
+        folder = self.opt['path']['experiments_root' if self.is_train else 'results_root']
+        with written_whole(Path(folder, f'{dataset_name}.csv')) as path, path.open('w', newline='') as file:
+            writer = csv.DictWriter(file, ['image', *metrics])
+            writer.writeheader()
+            writer.writerows(rows)
+        self._log_validation_metric_values(current_iter, dataset_name, tb_logger)

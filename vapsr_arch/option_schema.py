@@ -1,0 +1,154 @@
+"""The option files' sections and keys: everything that BasicSR's training and testing and this plugin read.
+
+Sections that name a class or a function by `type` (`network_g`, the losses, the metrics) take that callable's arguments;
+`vapsr_arch.plugin.check_types` compares them with its signature.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+
+def _whole(value: Any) -> Any:
+    """The field writes iteration counts as `!!float 5e3`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
+Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    @model_validator(mode='before')
+    @classmethod
+    def known_keys(cls, value: Any) -> Any:
+        unknown = [key for key in value if key not in cls.model_fields] if isinstance(value, Mapping) else []
+        if unknown:
+            raise PydanticCustomError('unknown_keys', 'unknown keys', {'unknown': unknown, 'known': list(cls.model_fields)})
+        return value
+
+
+class Typed(BaseModel):
+    """A callable by its registered name, with its arguments."""
+
+    model_config = ConfigDict(extra='allow', strict=True)
+    type: str
+
+
+class IOBackend(Section):
+    type: Literal['disk', 'lmdb']
+
+
+class Dataset(Section):
+    name: str
+    type: Literal['PairedImageDataset', 'SingleImageDataset']
+    dataroot_gt: str | None = None
+    dataroot_lq: str | None = None
+    meta_info_file: str | None = None
+    filename_tmpl: str | None = None
+    io_backend: IOBackend
+    color: Literal['y'] | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    gt_size: Positive | None = None
+    use_hflip: bool | None = None
+    use_rot: bool | None = None
+    use_shuffle: bool | None = None  # no code reads it; the field's option files have it
+    num_worker_per_gpu: Whole | None = None
+    batch_size_per_gpu: Positive | None = None
+    dataset_enlarge_ratio: Positive = 1
+    prefetch_mode: Literal['cpu', 'cuda'] | None = None
+    num_prefetch_queue: Positive | None = None
+    pin_memory: bool | None = None
+    persistent_workers: bool | None = None
+
+
+class Paths(Section):
+    pretrain_network_g: str | None = None
+    strict_load_g: bool | None = None
+    param_key_g: str | None = None
+    resume_state: str | None = None
+    ignore_resume_networks: list[str] | None = None
+
+
+class Optimizer(Section):
+    type: Literal['Adam']
+    lr: Annotated[float, Field(gt=0)]
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
+    eps: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    amsgrad: bool | None = None
+
+
+class MultiStep(Section):
+    type: Literal['MultiStepLR', 'MultiStepRestartLR']
+    milestones: list[Whole]
+    gamma: float | None = None
+    restarts: list[Whole] | None = None
+    restart_weights: list[float] | None = None
+
+
+class CosineRestart(Section):
+    type: Literal['CosineAnnealingRestartLR']
+    periods: Annotated[list[Positive], Field(min_length=1)]
+    restart_weights: list[float] | None = None
+    eta_min: Annotated[float, Field(ge=0)] | None = None
+
+
+class Train(Section):
+    ema_decay: Fraction | None = None
+    optim_g: Optimizer
+    scheduler: Annotated[MultiStep | CosineRestart, Field(discriminator='type')]
+    total_iter: Positive
+    warmup_iter: Annotated[int, BeforeValidator(_whole), Field(ge=-1)] | None = None
+    pixel_opt: Typed | None = None
+    perceptual_opt: Typed | None = None
+
+
+class Validation(Section):
+    val_freq: Positive | None = None
+    save_img: bool | None = None
+    suffix: str | None = None
+    pbar: bool | None = None
+    metrics: dict[str, Typed] | None = None
+
+
+class Wandb(Section):
+    project: str | None = None
+    resume_id: str | None = None
+    entity: str | None = None
+
+
+class Logger(Section):
+    print_freq: Positive
+    save_checkpoint_freq: Positive
+    use_tb_logger: bool | None = None
+    wandb: Wandb | None = None
+
+
+class Distributed(Section):
+    backend: Literal['nccl'] | None = None
+    port: Whole | None = None
+
+
+class Options(Section):
+    name: Annotated[str, Field(pattern=r'^[^/\\]+$')]
+    model_type: Literal['VapSRModel', 'SRModel']
+    scale: Positive
+    num_gpu: Whole | Literal['auto'] = 'auto'
+    manual_seed: Whole | None = None
+    datasets: Annotated[dict[Annotated[str, Field(pattern=r'^(train|(val|test)(_.+)?)$')], Dataset], Field(min_length=1)]
+    network_g: Typed
+    path: Paths | None = None
+    train: Train | None = None
+    val: Validation | None = None
+    logger: Logger | None = None
+    dist_params: Distributed | None = None
+    find_unused_parameters: bool | None = None
+    suffix: str | None = None  # no code reads these two; BSRN's authors write them
+    crop_border: Whole | None = None
