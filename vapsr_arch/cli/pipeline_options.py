@@ -18,14 +18,19 @@ ForceYml = Annotated[list[str] | None, typer.Option('--force_yml', metavar='KEY:
 SETTINGS = {'allow_extra_args': True}
 
 
-def basicsr_arguments(context: typer.Context, opt: Path, launcher: str, local_rank: int,
+def basicsr_arguments(context: typer.Context, is_train: bool, opt: Path, launcher: str, local_rank: int,
                       force_yml: list[str] | None) -> list[str]:
     """The command line in BasicSR's form.
 
     Raises:
-        OptionsError: There are arguments that belong to no option.
+        OptionsError: There are arguments that belong to no option, or the option file has faults.
     """
+    from vapsr_arch.options import load_options
     arguments = ['-opt', str(opt), '--launcher', launcher, '--local_rank', str(local_rank)]
     if context.args and not force_yml:
         raise OptionsError(f'unexpected argument {context.args[0]!r}; see `vapsr {context.info_name} --help`')
-    return [*arguments, '--force_yml', *force_yml, *context.args] if force_yml else arguments
+    if force_yml:
+        force_yml = [*force_yml, *context.args]
+        arguments += ['--force_yml', *force_yml]
+    load_options(opt, is_train, force_yml or [])  # most faults are so told before the seconds that torch takes
+    return arguments

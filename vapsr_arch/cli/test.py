@@ -13,5 +13,6 @@ def test(
     local_rank: LocalRank = 0,
 ) -> None:
     """Test a checkpoint on the sets of an option file; writes results/NAME in the current folder."""
+    arguments = basicsr_arguments(context, False, opt, launcher, local_rank, force_yml)
     from vapsr_arch.test import test as run
-    run(basicsr_arguments(context, opt, launcher, local_rank, force_yml))
+    run(arguments)

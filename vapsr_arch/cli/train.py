@@ -17,6 +17,6 @@ def train(
     local_rank: LocalRank = 0,
 ) -> None:
     """Train a network as an option file says; writes experiments/NAME in the current folder."""
+    arguments = basicsr_arguments(context, True, opt, launcher, local_rank, force_yml)
     from vapsr_arch.train import train as run
-    arguments = basicsr_arguments(context, opt, launcher, local_rank, force_yml)
     run([*arguments, *(['--auto_resume'] if auto_resume else []), *(['--debug'] if debug else [])])

@@ -120,8 +120,10 @@ class CheckedSingleImageDataset(Dataset):
         if backend == 'lmdb':
             self.paths = sorted(read_lmdb_headers(root))
         else:
-            names = read_meta_info(opt['meta_info_file']) if 'meta_info_file' in opt else split_images(root)[0]
-            self.paths = [str(Path(root, name)) for name in names]
+            if 'meta_info_file' in opt:
+                self.paths = [str(Path(root, name)) for name in read_meta_info(opt['meta_info_file'])]
+            else:
+                self.paths = [str(path) for path in split_images(root)[0]]
             for note in conversion_notes(read_header(path) for path in self.paths):
                 get_root_logger().warning(f'{opt["name"]}: {note}')
         self.reader = _ImageReader(backend, {'lq': root} if backend == 'lmdb' else {})

@@ -48,7 +48,8 @@ def read_header(path: str | os.PathLike) -> Header:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            if image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
+            # Asking a PNG without EXIF for it would read the whole file.
+            if 'exif' in image.info and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
                 width, height = height, width
             raw_mode = str(image.tile[0].args) if image.tile else image.mode
             return Header(height, width, '16' in raw_mode, 'A' in image.mode or 'transparency' in image.info)

@@ -1,16 +1,16 @@
 """Which LR image belongs to which HR image, and whether their sizes fit."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from basicsr.utils import get_root_logger
-
 from vapsr_arch.data.images import Header, conversion_notes, read_header, split_images
 from vapsr_arch.errors import VapsrError
 
+_LOG = logging.getLogger('basicsr')  # BasicSR's, without the seconds that importing it costs
 _META_INFO_LINE = re.compile(r'^(?P<name>.+?\.\w+) \((?P<height>\d+),(?P<width>\d+),\d+\)')
 
 
@@ -31,7 +31,7 @@ def _by_stem(folder: str) -> dict[str, Path]:
     """A folder's images by name without suffix, in the order of their names; other files are passed over with a warning."""
     images, others = split_images(folder)
     if others:
-        get_root_logger().warning(f'{folder}: passed over, not images: {", ".join(path.name for path in others[:5])}'
+        _LOG.warning(f'{folder}: passed over, not images: {", ".join(path.name for path in others[:5])}'
                                   f'{f" and {len(others) - 5} more" if len(others) > 5 else ""}')
     twice = [stem for stem, count in Counter(path.stem for path in images).items() if count > 1]
     if twice:
@@ -157,4 +157,4 @@ def check_pairs(pairs: Sequence[Pair], scale: int, gt_size: int | None, name: st
             raise VapsrError(f'{pair.gt} is {gt.height}x{gt.width}, smaller than gt_size {gt_size}: lower gt_size or leave '
                              f'the image out')
     for note in conversion_notes(header for pair in pairs for header in (pair.lq_header, pair.gt_header)):
-        get_root_logger().warning(f'{name}: {note}')
+        _LOG.warning(f'{name}: {note}')

@@ -1,0 +1,40 @@
+# make install   .venv with the versions of constraints.txt
+# make demo      test and train the shipped VapSR-S on photographs; prints a table and a picture's path
+# make test      ruff and every test
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
+SUPPORTED := 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'
+PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
+	$$python -c $(SUPPORTED) 2>/dev/null && echo $$python && break; done)
+
+.PHONY: install demo test lint clean
+
+install: $(VENV)/installed
+
+# torch comes before torchvision, whose newer releases would bring another torch, and both before BasicSR, whose build
+# imports torch and would download one more in an isolated build.
+$(VENV)/installed: constraints.txt setup.py pyproject.toml
+	@$(or $(PYTHON),false) -c $(SUPPORTED) || { echo "Python 3.10, 3.11 or 3.12 is needed (BasicSR 1.4.2 cannot be built on \
+	3.13 and later): install one, or name it: make install PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) torchvision numpy cython setuptools wheel
+	$(PIP) --no-build-isolation basicsr
+	$(PIP) --no-build-isolation -e '.[demo,test]'
+	@touch $@
+
+demo: install
+	$(BIN)/python -m vapsr_arch.demo data
+	$(BIN)/vapsr test -opt options/demo/test_VapSR-S_x4.yml
+	$(BIN)/vapsr train -opt options/demo/train_VapSR-S_x4.yml
+	$(BIN)/python -m vapsr_arch.demo report
+
+lint: install
+	$(BIN)/ruff check .
+
+test: lint
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,92 @@
+"""VapSRModel through the commands: devices, checkpoints, validation."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Finished
+from vapsr_arch.errors import OptionsError, VapsrError
+from vapsr_arch.models.vapsr_model import VapSRModel
+
+
+def test_gpus_that_are_not_there(test_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
+    result = vapsr('test', '-opt', test_options(num_gpu=2))
+    assert result.code == 2
+    assert result.err == ('Error: test.yml: num_gpu: 2 asked for, but torch finds 0 CUDA GPUs here; `auto` uses what is '
+                          'there, 0 is the CPU\n')
+    with pytest.raises(VapsrError, match='num_gpu: 1 asked for, but torch finds 0 CUDA GPUs here'):
+        VapSRModel({'num_gpu': 1, 'is_train': False})
+
+
+def test_auto_uses_what_is_there(test_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
+    assert vapsr('test', '-opt', test_options(num_gpu='auto')).code == 0
+
+
+def test_launcher_needs_gpus(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
+    result = vapsr('train', '-opt', train_options(), '--launcher', 'pytorch')
+    assert result.code == OptionsError.exit_code and '--launcher pytorch needs a CUDA GPU for each process' in result.err
+
+
+def test_a_test_without_a_checkpoint_is_refused(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    result = vapsr('test', '-opt', test_options(path={'pretrain_network_g': None}))
+    assert result.code == 1
+    assert result.err.endswith('Error: small: a test needs a checkpoint: set path.pretrain_network_g\n')
+
+
+@pytest.mark.parametrize('path, words', [
+    ({'pretrain_network_g': 'none.pth'}, 'none.pth: there is no such checkpoint'),
+    ({'param_key_g': 'params_ema'}, "net.pth has no weights under 'params_ema'; it has 'params'"),
+])
+def test_checkpoint_faults(path: dict, words: str, test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    result = vapsr('test', '-opt', test_options(path=path))
+    assert result.code == 1 and result.err.strip().splitlines()[-1] == f'Error: {words}'
+
+
+def test_checkpoint_of_another_scale(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    options = test_options(network_g={'num_feat': 12})
+    result = vapsr('test', '-opt', options)
+    assert result.code == 1
+    assert 'net.pth does not fit VapSR: conv_first.weight differs in shape (file and network: 8x3x3x3 and 12x3x3x3); the ' \
+           'file is a VapSR(' in result.err
+
+
+def test_rows_and_mean_of_a_test(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    result = vapsr('test', '-opt', test_options())
+    assert result.code == 0
+    with open('results/small/photos.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [row['image'] for row in rows] == ['0', '1', '2', '3']
+    mean = sum(float(row['psnr']) for row in rows) / 4
+    assert f'# psnr: {mean:.4f}' in result.err
+    assert 'Best' not in result.err  # a single test has no best iteration
+
+
+def test_images_are_saved_with_the_suffix(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    vapsr('test', '-opt', test_options(val={'save_img': True, 'suffix': 'x2'}))
+    assert {path.name for path in Path('results/small/visualization/photos').iterdir()} == {f'{i}_x2.png' for i in range(4)}
+
+
+def test_a_test_without_val_runs(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    assert vapsr('test', '-opt', test_options(val=None)).code == 0
+
+
+def test_training_starts_from_the_ema_of_a_checkpoint(train_options: Callable[..., str], test_options: Callable[..., str],
+                                                      vapsr: Callable[..., Finished]) -> None:
+    test_options()
+    params = torch.load('net.pth')['params']
+    ema = {name: tensor + 1 for name, tensor in params.items()}
+    torch.save({'params': params, 'params_ema': ema}, 'both.pth')
+    options = train_options(path={'pretrain_network_g': 'both.pth'}, train={'total_iter': 1, 'optim_g': {'lr': 1e-9}})
+    assert vapsr('train', '-opt', options).code == 0
+    saved = torch.load('experiments/small/models/net_g_latest.pth')
+    for key in ('params', 'params_ema'):
+        torch.testing.assert_close(saved[key]['conv_first.weight'], ema['conv_first.weight'], atol=1e-6, rtol=0)

@@ -1,0 +1,59 @@
+"""The command itself: light to ask for help, in any folder, as a module for torchrun, exit codes."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Finished
+from vapsr_arch import __version__
+from vapsr_arch.errors import VapsrError
+
+
+@pytest.mark.parametrize('arguments', [['--help'], ['train', '--help'], ['test', '--help'], ['--version']])
+def test_help_imports_neither_torch_nor_basicsr(arguments: list[str]) -> None:
+    code = f'''
+import sys
+from vapsr_arch.cli import main
+try:
+    main({arguments!r})
+except SystemExit as stop:
+    assert not stop.code, stop.code
+heavy = {{'torch', 'basicsr', 'cv2', 'numpy'}} & set(sys.modules)
+assert not heavy, heavy
+'''
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert (__version__ if arguments == ['--version'] else 'Usage') in result.stdout
+
+
+@pytest.mark.parametrize('arguments', [
+    ['train'], ['train', '-opt'], ['nonsense'], ['test', '-opt', 'a.yml', '--launcher', 'x'], ['test', '-opt', 'a.yml', 'b']])
+def test_bad_arguments_end_with_2(arguments: list[str], vapsr: Callable[..., Finished]) -> None:
+    result = vapsr(*arguments)
+    assert result.code == 2 and 'Traceback' not in result.err
+
+
+def test_train_then_test_as_modules(train_options: Callable[..., str], test_options: Callable[..., str],
+                                    vapsr_process: Callable[..., Finished]) -> None:
+    result = vapsr_process('train', '-opt', train_options())
+    assert result.code == 0, result.err
+    weights = 'experiments/small/models/net_g_latest.pth'
+    result = vapsr_process('test', '-opt', test_options(path={'pretrain_network_g': weights}))
+    assert result.code == 0, result.err
+    assert 'VapSR: all tensors loaded from experiments/small/models/net_g_latest.pth, key params_ema' in result.err
+    assert Path('results/small/photos.csv').is_file()
+
+
+def test_errors_of_a_process_are_one_line(test_options: Callable[..., str], vapsr_process: Callable[..., Finished]) -> None:
+    result = vapsr_process('test', '-opt', 'none.yml')
+    assert (result.code, result.err) == (2, 'Error: none.yml: the option file cannot be read: No such file or directory\n')
+
+
+def test_error_of_a_worker_is_its_sentence() -> None:
+    text = 'Caught VapsrError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  ...\n' \
+           'vapsr_arch.errors.VapsrError: a.png cannot be decoded\n'
+    assert str(VapsrError(text)) == 'a.png cannot be decoded'
+    assert str(VapsrError('a.png cannot be decoded')) == 'a.png cannot be decoded'

@@ -1,0 +1,34 @@
+"""written_whole: the old file or the new one, never a part."""
+
+from pathlib import Path
+
+import pytest
+
+from vapsr_arch.files import written_whole
+
+
+def test_the_file_appears_at_the_end_with_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / 'a/b.txt'
+    with written_whole(path) as temporary:
+        temporary.write_text('new')
+        assert not path.exists() and temporary.parent == path.parent and temporary.suffix == '.txt'
+    assert path.read_text() == 'new'
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o444 == 0o444 or path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    import os
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / 'b.txt'
+    path.write_text('old')
+    with pytest.raises(RuntimeError), written_whole(path) as temporary:
+        temporary.write_text('half')
+        raise RuntimeError
+    assert path.read_text() == 'old'
+    assert list(tmp_path.iterdir()) == [path]
