@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from vapsr_arch.archs.checks import check_input, check_positive_integers
 from vapsr_arch.archs.depthwise import DepthwiseConv2d
+from vapsr_arch.archs.state_dicts import has_weights
 
 
 class Attention(nn.Module):
@@ -129,10 +130,10 @@ class VapSR(nn.Module):
         Returns:
             The keyword arguments of the constructor, or None when this is not a VapSR.
         """
-        required = ('conv_first.weight', 'conv_body.weight', 'body.0.proj_1.weight', 'body.0.pixel_norm.weight',
-                    'body.0.atten_branch.depthwise_dilated.weight', 'upsampler.0.weight')
         tail = state_dict.get('upsampler.3.weight', state_dict.get('upsampler.2.weight'))
-        if tail is None or any(key not in state_dict for key in required):
+        if tail is None or tail.ndim != 4 or not has_weights(state_dict, {
+                'conv_first.weight': 4, 'conv_body.weight': 4, 'body.0.proj_1.weight': 4, 'body.0.pixel_norm.weight': 1,
+                'body.0.atten_branch.depthwise_dilated.weight': 4, 'upsampler.0.weight': 4}):
             return None
         num_feat, num_in_ch = state_dict['conv_first.weight'].shape[:2]
         if 'upsampler.3.weight' in state_dict:
