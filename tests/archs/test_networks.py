@@ -160,6 +160,20 @@ def test_memory_format_of_the_input_does_not_matter(name: str, arguments: dict[s
 
 
 @small
+def test_every_layer_stays_in_channels_last(name: str, arguments: dict[str, Any], smallest: int) -> None:
+    network = build(name, **arguments).to(memory_format=torch.channels_last)
+    outputs = {}
+    for key, module in network.named_modules():
+        module.register_forward_hook(lambda module, inputs, output, key=key: outputs.update({key: output}))
+    with torch.no_grad():
+        network(torch.rand(1, 3, 24, 27))
+    normalised = [key for key in outputs if key.endswith('pixel_norm')]  # it works on N x H x W x C
+    assert [key for key, output in outputs.items()
+            if key not in normalised and not output.is_contiguous(memory_format=torch.channels_last)] == []
+    assert all(outputs[key].is_contiguous() for key in normalised)
+
+
+@small
 def test_batch_is_independent_images(name: str, arguments: dict[str, Any], smallest: int) -> None:
     network, x = build(name, **arguments), torch.rand(2, 3, 17, 16)
     before = x.clone()
@@ -170,7 +184,6 @@ def test_batch_is_independent_images(name: str, arguments: dict[str, Any], small
 
 
 @pytest.mark.parametrize(('name', 'arguments'), [
-    *((name, arguments) for name, arguments, _ in PUBLISHED if (name, arguments) != ('PAN', dict(scale=3))),
     *((name, arguments) for name, arguments, _ in SMALL if (name, arguments.get('scale')) != ('PAN', 3)),
     ('IMDN', dict(num_in_ch=1, num_out_ch=1, scale=1, num_block=3)),
     ('BSRN', dict(num_in_ch=1, num_out_ch=1, upscale=2, num_block=11)),
@@ -189,6 +202,15 @@ def test_state_dict_tells_the_arguments(name: str, arguments: dict[str, Any]) ->
         assert torch.equal(again(x), network(x))
     assert again.scale == network.scale
     assert identify(state_dict).startswith(f'{name}(')
+
+
+@published
+def test_published_state_dict_tells_its_arguments(name: str, arguments: dict[str, Any], count: int) -> None:
+    with torch.device('meta'):
+        network = NETWORKS[name](**arguments)
+        again = NETWORKS[name](**NETWORKS[name].infer(network.state_dict()))
+    assert mismatch(again, network.state_dict()) is None
+    assert again.scale == (2 if (name, network.scale) == ('PAN', 3) else network.scale)  # they have the same shapes
 
 
 def test_one_enlargement_of_pan_is_taken_for_x2() -> None:
