@@ -1,6 +1,5 @@
 """The authors' checkpoints in the networks of this package: they fit, and score on Set5 what their authors' code scores."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -11,11 +10,6 @@ import torch
 from vapsr_arch import plugin
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.checkpoints import load_into, load_state_dict, mismatch
-
-REFERENCE = Path(os.environ.get('VAPSR_REFERENCE') or Path(__file__).parents[3] / 'shared')
-
-pytestmark = pytest.mark.skipif(not (REFERENCE / 'weights').is_dir(),
-                                reason=f'there is no reference material in {REFERENCE} (VAPSR_REFERENCE names its folder)')
 
 # Checkpoint, network, scale, PSNR and SSIM on Set5.
 SCORES = [
@@ -35,18 +29,18 @@ SCORES = [
 
 @pytest.mark.parametrize(('checkpoint', 'name', 'scale', 'psnr', 'ssim'), SCORES, ids=[row[0] for row in SCORES])
 def test_checkpoint_scores_what_its_authors_code_scores(checkpoint: str, name: str, scale: int, psnr: float,
-                                                        ssim: float) -> None:
+                                                        ssim: float, reference: Path) -> None:
     plugin.load()
     from basicsr.metrics import calculate_psnr, calculate_ssim
     from basicsr.utils import img2tensor, tensor2img
-    path = REFERENCE / 'weights' / f'{checkpoint}.pth'
+    path = reference / f'weights/{checkpoint}.pth'
     network = NETWORKS[name](**{'upscale' if name.startswith('BSRN') else 'scale': scale})
-    load_into(network, path)
+    load_into(network, path)  # strictly
     network.eval().to(memory_format=torch.channels_last)
     border = dict(crop_border=scale, test_y_channel=True)
     scores = []
-    for gt_path in sorted((REFERENCE / 'data/Set5/HR').iterdir()):
-        lq = cv2.imread(str(REFERENCE / f'data/Set5/LR_bicubic/X{scale}' / gt_path.name))
+    for gt_path in sorted((reference / 'data/Set5/HR').iterdir()):
+        lq = cv2.imread(str(reference / f'data/Set5/LR_bicubic/X{scale}' / gt_path.name))
         gt = cv2.imread(str(gt_path))[:scale * lq.shape[0], :scale * lq.shape[1]]
         with torch.inference_mode():
             image = tensor2img(network(img2tensor(lq.astype(np.float32) / 255)[None]))
@@ -56,13 +50,15 @@ def test_checkpoint_scores_what_its_authors_code_scores(checkpoint: str, name: s
     assert mean_ssim == pytest.approx(ssim, abs=0.0001)
 
 
-@pytest.mark.parametrize(('checkpoint', 'name', 'scale'), [row[:3] for row in SCORES], ids=[row[0] for row in SCORES])
-def test_checkpoint_tells_its_network(checkpoint: str, name: str, scale: int) -> None:
-    state_dict, _ = load_state_dict(REFERENCE / 'weights' / f'{checkpoint}.pth')
+@pytest.mark.parametrize(('checkpoint', 'name', 'scale'), [
+    *(row[:3] for row in SCORES),
+    *((f'VapSR_X{scale}', 'VapSR', scale) for scale in (2, 3, 4)), ('VapSR-S', 'VapSR', 4),
+])
+def test_checkpoint_tells_its_network(checkpoint: str, name: str, scale: int, reference: Path) -> None:
+    state_dict, _ = load_state_dict(reference / f'weights/{checkpoint}.pth')
     claims = {key: network.infer(state_dict) for key, network in NETWORKS.items() if network.infer(state_dict) is not None}
     assert list(claims) == [name]
     with torch.device('meta'):
         network = NETWORKS[name](**claims[name])
     assert mismatch(network, state_dict) is None
-    if checkpoint != 'PANx3_DF2K':  # has the shapes of x2
-        assert network.scale == scale
+    assert network.scale == (2 if checkpoint == 'PANx3_DF2K' else scale)  # PAN's x2 and x3 have the same shapes
