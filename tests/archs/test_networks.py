@@ -1,6 +1,7 @@
 """The networks that VapSR is compared with, and its roadmap."""
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -53,6 +54,15 @@ def scale_of(arguments: dict[str, Any]) -> int:
 
 published = pytest.mark.parametrize(('name', 'arguments', 'count'), PUBLISHED, ids=case_id)
 small = pytest.mark.parametrize(('name', 'arguments', 'smallest'), SMALL, ids=case_id)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """On images this small, threads wait for one another longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def build(name: str, **arguments: Any) -> nn.Module:
