@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vapsr_arch.archs.checks import check_input, check_positive_integers
 from vapsr_arch.archs.depthwise import DepthwiseConv2d
+from vapsr_arch.archs.state_dicts import has_weights
 
 
 class Attention(nn.Module):
@@ -82,11 +84,8 @@ class VapSR(nn.Module):
                  d_atten: int = 64,
                  conv_groups: int = 1) -> None:
         super().__init__()
-        arguments = dict(num_in_ch=num_in_ch, num_out_ch=num_out_ch, scale=scale, num_feat=num_feat,
-                         num_block=num_block, d_atten=d_atten, conv_groups=conv_groups)
-        for name, value in arguments.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f'VapSR: {name} must be a positive integer, not {value!r}')
+        check_positive_integers('VapSR', num_in_ch=num_in_ch, num_out_ch=num_out_ch, scale=scale, num_feat=num_feat,
+                                num_block=num_block, d_atten=d_atten, conv_groups=conv_groups)
         if num_feat % conv_groups:
             raise ValueError(f'VapSR: num_feat {num_feat} is not divisible by conv_groups {conv_groups}')
         self.num_in_ch = num_in_ch
@@ -114,10 +113,9 @@ class VapSR(nn.Module):
             N x num_out_ch x (scale H) x (scale W), values about [0, 1], not clipped.
 
         Raises:
-            ValueError: x has another number of dimensions or channels.
+            ValueError: x has another number of dimensions or channels, or is empty.
         """
-        if x.ndim != 4 or x.shape[1] != self.num_in_ch:
-            raise ValueError(f'VapSR: the input must be N x {self.num_in_ch} x H x W, not {" x ".join(map(str, x.shape))}')
+        check_input('VapSR', x, self.num_in_ch)
         feat = self.conv_first(x.contiguous(memory_format=torch.channels_last))
         return self.upsampler(self.conv_body(self.body(feat)) + feat)
 
@@ -132,10 +130,10 @@ class VapSR(nn.Module):
         Returns:
             The keyword arguments of the constructor, or None when this is not a VapSR.
         """
-        required = ('conv_first.weight', 'conv_body.weight', 'body.0.proj_1.weight', 'body.0.pixel_norm.weight',
-                    'body.0.atten_branch.depthwise_dilated.weight', 'upsampler.0.weight')
         tail = state_dict.get('upsampler.3.weight', state_dict.get('upsampler.2.weight'))
-        if tail is None or any(key not in state_dict for key in required):
+        if tail is None or tail.ndim != 4 or not has_weights(state_dict, {
+                'conv_first.weight': 4, 'conv_body.weight': 4, 'body.0.proj_1.weight': 4, 'body.0.pixel_norm.weight': 1,
+                'body.0.atten_branch.depthwise_dilated.weight': 4, 'upsampler.0.weight': 4}):
             return None
         num_feat, num_in_ch = state_dict['conv_first.weight'].shape[:2]
         if 'upsampler.3.weight' in state_dict:
