@@ -40,6 +40,13 @@ def reference() -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker('gpu'):
+                item.add_marker(pytest.mark.skip(reason='no CUDA GPU'))
+
+
 @pytest.fixture(autouse=True)
 def fresh_logger() -> Iterator[None]:
     """BasicSR's logger keeps its first log file for the life of a process."""

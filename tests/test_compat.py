@@ -107,6 +107,14 @@ def test_the_authors_module_may_be_imported_too(authors_first: bool, tmp_path: P
     subprocess.run([sys.executable, '-c', '\n'.join(code)], check=True, cwd=tmp_path)
 
 
+def test_networks_of_basicsr_train_too(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    path = Path(train_options())
+    options = yaml.safe_load(path.read_text())
+    options['network_g'] = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'upscale': 2}
+    path.write_text(yaml.safe_dump(options))
+    assert trained_iterations(vapsr('train', '-opt', str(path))) == 3
+
+
 def test_training_through_tensorboard_and_a_cosine_schedule(train_options: Callable[..., str],
                                                             vapsr: Callable[..., Finished]) -> None:
     path = Path(train_options(logger={'use_tb_logger': True}))

@@ -94,9 +94,9 @@ def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
             continue
         function = known[entry['type']]
         wrong = [f'{path}: {key}.{text}' for text in _argument_faults(function, arguments, given, also)]
-        if not wrong and key == 'network_g':
+        if not wrong and key == 'network_g' and issubclass(function, tuple(NETWORKS.values())):
             try:
-                with torch.device('meta'):  # shapes only, no memory
+                with torch.device('meta'):  # shapes only, no memory; others' networks may not bear it
                     function(**arguments)
             except (TypeError, ValueError) as error:
                 wrong = [fault(path, key, str(error))]

@@ -61,6 +61,19 @@ def test_contiguous_and_channels_last_input_give_the_same_output() -> None:
         torch.testing.assert_close(network(image), network(image.contiguous(memory_format=torch.channels_last)))
 
 
+@pytest.mark.gpu
+def test_gpu_gives_the_outputs_and_gradients_of_the_cpu() -> None:
+    image = torch.rand(2, 3, 24, 20)
+    outputs, gradients = [], []
+    for device in ('cpu', 'cuda'):
+        network = small(scale=4).to(device)
+        outputs.append(network(image.to(device)))
+        outputs[-1].square().mean().backward()
+        gradients.append([parameter.grad.cpu() for parameter in network.parameters()])
+    torch.testing.assert_close(outputs[0], outputs[1].cpu(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
+
+
 def test_blocks_stay_in_channels_last() -> None:
     network = small(scale=2)
     seen = []
