@@ -9,13 +9,14 @@ repeated the last row and column instead (replicate).
 
 import functools
 import math
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
 
 BORDERS = ('symmetric', 'replicate')
 _BLOCK = 4  # output rows that one matrix product makes
-_STRIP = 16  # output rows at a time
+_STRIP = 32  # output rows at a time
 
 
 def cubic(x: np.ndarray) -> np.ndarray:
@@ -36,7 +37,7 @@ def _inside(index: np.ndarray, size: int, border: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _taps(size: int, out_size: int, scale: float, border: str) -> tuple[np.ndarray, np.ndarray]:
-    """Which samples make each output sample: indices and weights, both out_size x taps."""
+    """Which samples make each output sample: indices and weights, both taps x out_size."""
     stretch = max(1.0, 1.0 / scale)  # > 1: the kernel is widened against aliasing
     centre = (np.arange(out_size) + 0.5) / scale - 0.5
     first = np.floor(centre - 2 * stretch).astype(np.int64) + 1
@@ -44,7 +45,7 @@ def _taps(size: int, out_size: int, scale: float, border: str) -> tuple[np.ndarr
     weight = cubic((centre[:, None] - index) / stretch)
     weight /= weight.sum(axis=1, keepdims=True)
     used = weight.any(axis=0)
-    return _inside(index[:, used], size, border), weight[:, used]
+    return _inside(index[:, used].T.copy(), size, border), weight[:, used].T.copy()
 
 
 def _rounded(total: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -52,12 +53,9 @@ def _rounded(total: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.floor(np.clip(total, 0, np.iinfo(dtype).max) + 0.5).astype(dtype)
 
 
-def _weighted_sum(samples: np.ndarray, index: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The definition: float64, tap after tap. `index` has outputs x taps of `samples`' first dimension."""
-    total = 0.0
-    for tap in range(index.shape[1]):
-        total = total + weight[:, tap] * samples[index[:, tap]]
-    return total
+def _sum_in_order(products: Iterable[np.ndarray]) -> np.ndarray:
+    """Sums the first dimension in float64 as the definition does, term after term; numpy's `sum` may take another order."""
+    return functools.reduce(np.add, products)
 
 
 def _resize_rows(image: np.ndarray, out_size: int, scale: float, border: str) -> np.ndarray:
@@ -66,7 +64,8 @@ def _resize_rows(image: np.ndarray, out_size: int, scale: float, border: str) ->
     if factor >= 1 and scale == 1 / factor:
         return _shrink_rows(image, out_size, factor, border)
     index, weight = _taps(image.shape[0], out_size, scale, border)
-    total = _weighted_sum(image.reshape(image.shape[0], -1), index, weight[..., None])
+    flat = image.reshape(image.shape[0], -1)
+    total = _sum_in_order(weight[tap, :, None] * flat[index[tap]] for tap in range(len(index)))
     return _rounded(total, image.dtype).reshape(out_size, *image.shape[1:])
 
 
@@ -114,10 +113,11 @@ def _shrink_rows(image: np.ndarray, out_size: int, factor: int, border: str) -> 
         strip = out[first:first + len(total)]
         strip[:] = total  # cuts the fraction off
         if difference:
-            doubtful = np.flatnonzero(np.abs(total - np.rint(total)) <= difference)
+            total -= np.rint(total)
+            doubtful = np.flatnonzero(np.abs(total, out=total) <= difference)
             row, column = np.divmod(doubtful, flat.shape[1])
-            index, weight = (values[first + row] for values in _taps(size, out_size, 1 / factor, border))
-            total = _weighted_sum(flat.reshape(-1), index * flat.shape[1] + column[:, None], weight)
+            index, weight = (values[:, first + row] for values in _taps(size, out_size, 1 / factor, border))
+            total = _sum_in_order(weight * flat.reshape(-1).take(index * flat.shape[1] + column))
             strip.reshape(-1)[doubtful] = _rounded(total, image.dtype)
     return out.reshape(out_size, *image.shape[1:])
 
