@@ -1,0 +1,122 @@
+"""Images, a folder of reference material, commands in subprocesses and a server on loopback."""
+
+import http.server
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vapsr_arch.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+# Runs `vapsr`, and kills it in the middle of the Nth call of a function, as kill -9 does.
+KILLED = '''
+import importlib, os, signal, sys
+from vapsr_arch.cli import main
+module, name, count, *arguments = sys.argv[1:]
+owner = importlib.import_module(module)
+*path, name = name.split('.')
+for part in path:
+    owner = getattr(owner, part)
+original, calls = getattr(owner, name), iter(range(int(count), 0, -1))
+def function(*args, **kwargs):
+    if next(calls) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **kwargs)
+setattr(owner, name, function)
+main(arguments)
+'''
+
+
+@pytest.fixture(scope='session')
+def reference() -> Path:
+    folder = Path(os.environ.get('VAPSR_REFERENCE', ROOT.parent / 'shared'))
+    if not (folder / 'data').is_dir():
+        pytest.skip(f'reference material is not at {folder}: set VAPSR_REFERENCE')
+    return folder
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A folder of four images of different sizes and kinds."""
+    folder = tmp_path / 'HR'
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name, shape, dtype in (('a', (64, 48, 3), np.uint8), ('b', (49, 66, 3), np.uint8), ('c', (48, 48), np.uint8),
+                               ('d', (50, 60, 3), np.uint16)):
+        cv2.imwrite(str(folder / f'{name}.png'), random.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True))
+    return folder
+
+
+@pytest.fixture
+def vapsr(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str]]:
+    """Runs the command line here; gives the exit code and what it printed."""
+    def run(*arguments: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        return end.value.code or 0, output.out + output.err
+    return run
+
+
+def in_subprocess(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, env=environment, text=True, capture_output=True)
+
+
+def killed_in(module: str, name: str, count: int, *arguments: object) -> None:
+    """Runs `vapsr` in a subprocess that gets a SIGKILL when it calls the function for the `count`th time."""
+    process = in_subprocess('-c', KILLED, module, name, count, *arguments)
+    assert process.returncode == -9, process.stderr
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones too."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves `server.files` with ranges; keeps the Range headers; breaks off after `server.limit` bytes, once."""
+
+    def do_GET(self) -> None:
+        content = self.server.files.get(self.path.rpartition('/')[2])
+        if content is None:
+            return self.send_error(404)
+        asked = self.headers.get('Range')
+        self.server.ranges.append(asked)
+        start = int(asked[6:-1]) if asked and self.headers.get('If-Range') == self.server.etag else 0
+        if asked and start >= len(content):
+            self.send_response(416)
+            self.send_header('Content-Range', f'bytes */{len(content)}')
+            return self.end_headers()
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header('Content-Range', f'bytes {start}-{len(content) - 1}/{len(content)}')
+        self.send_header('ETag', self.server.etag)
+        self.send_header('Content-Length', str(len(content) - start))
+        self.end_headers()
+        limit, self.server.limit = self.server.limit, None
+        self.wfile.write(content[start:][:limit])
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[http.server.ThreadingHTTPServer]:
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    server.files, server.ranges, server.limit, server.etag = {}, [], None, '"1"'
+    server.url = f'http://127.0.0.1:{server.server_port}'
+    thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
