@@ -1,9 +1,7 @@
-"""Images, a folder of reference material, commands in subprocesses and a server on loopback."""
+"""Images, reference material, the command line and a server on loopback."""
 
 import http.server
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,28 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from data_helpers import ROOT
 
 from vapsr_arch.cli import main
-
-ROOT = Path(__file__).parents[2]
-
-# Runs `vapsr`, and kills it in the middle of the Nth call of a function, as kill -9 does.
-KILLED = '''
-import importlib, os, signal, sys
-from vapsr_arch.cli import main
-module, name, count, *arguments = sys.argv[1:]
-owner = importlib.import_module(module)
-*path, name = name.split('.')
-for part in path:
-    owner = getattr(owner, part)
-original, calls = getattr(owner, name), iter(range(int(count), 0, -1))
-def function(*args, **kwargs):
-    if next(calls) == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*args, **kwargs)
-setattr(owner, name, function)
-main(arguments)
-'''
 
 
 @pytest.fixture(scope='session')
@@ -64,22 +43,6 @@ def vapsr(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str]]:
         output = capsys.readouterr()
         return end.value.code or 0, output.out + output.err
     return run
-
-
-def in_subprocess(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, env=environment, text=True, capture_output=True)
-
-
-def killed_in(module: str, name: str, count: int, *arguments: object) -> None:
-    """Runs `vapsr` in a subprocess that gets a SIGKILL when it calls the function for the `count`th time."""
-    process = in_subprocess('-c', KILLED, module, name, count, *arguments)
-    assert process.returncode == -9, process.stderr
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -98,8 +98,8 @@ def _size_faults(gt: _Image, lq: _Image | None, facts: dict[_Image, _Facts], ima
     height, width, _ = facts[gt]
     scale = images.scale
     if images.is_train and (height % scale or width % scale):
-        yield f'{gt} is {height}x{width} (height x width), not a multiple of the scale {scale}: cut it with '
-               f'`vapsr data lr --cut-hr`'
+        yield (f'{gt} is {height}x{width} (height x width), not a multiple of the scale {scale}: cut it with '
+               f'`vapsr data lr --cut-hr`')
     if images.is_train and min(height, width) < images.gt_size:
         yield f'{gt} is {height}x{width}, smaller than gt_size {images.gt_size}'
     if lq in facts and facts[lq][:2] != (height // scale, width // scale):

@@ -35,7 +35,7 @@ def plain_line(line: list[int], factor: int, border: str, limit: int) -> list[in
                 inside = tap % (2 * len(line))
                 inside = inside if inside < len(line) else 2 * len(line) - 1 - inside
             total += float(weight) * int(line[inside])
-        result.append(int(math.floor(min(max(total, 0), limit) + 0.5)))
+        result.append(math.floor(min(max(total, 0), limit) + 0.5))
     return result
 
 
