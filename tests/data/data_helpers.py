@@ -31,9 +31,9 @@ def in_subprocess(*arguments: object, cwd: Path | None = None) -> subprocess.Com
     return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, env=environment, text=True, capture_output=True)
 
 
-def killed_in(module: str, name: str, count: int, *arguments: object) -> None:
+def killed_in(module: str, name: str, count: int, *arguments: object, setup: str = '') -> None:
     """Runs `vapsr` in a subprocess that gets a SIGKILL when it calls the function for the `count`th time."""
-    process = in_subprocess('-c', KILLED, module, name, count, *arguments)
+    process = in_subprocess('-c', setup + KILLED, module, name, count, *arguments)
     assert process.returncode == -9, process.stderr
 
 

@@ -145,6 +145,8 @@ def _opened(archive: Path) -> Iterator[tuple[Iterator[_Member], zipfile.ZipFile 
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
             yield (_Member(info.filename, info.file_size, info) for info in file.infolist() if not info.is_dir()), file
+    elif not tarfile.is_tarfile(archive):
+        raise tarfile.ReadError('it is neither zip nor tar')
     else:
         with tarfile.open(archive) as file:
             yield (_Member(info.name, info.size, info) for info in file if not info.isdir()), file

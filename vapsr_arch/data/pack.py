@@ -159,6 +159,7 @@ class PackWriter:
         file.write(b''.join(names) + recipe)
         file.seek(index_offset)
         file.write(index.tobytes())
+        file.truncate()
         header = _Header(_MAGIC, VERSION, 3, len(names), recipe_offset, len(recipe), index_offset, file.tell())
         file.seek(0)
         file.write(_HEADER.pack(*header))
