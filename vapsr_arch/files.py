@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vapsr_arch.errors import VapsrError
 
-_TEMPORARY = re.compile(r'\..+\.[a-z0-9_]{8}(\.\w+)?')  # the names that `written_whole` gives
+_TEMPORARY = re.compile(r'\..+\.tmp-\w{8}(\.\w+)?')  # the names that `written_whole` gives
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.tmp-', suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -40,11 +40,9 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes what `written_whole` left in a folder and those in it when its process was killed; `folder` must be locked."""
-    for path in folder.rglob('.*'):
-        if _TEMPORARY.fullmatch(path.name) and path.is_file():
-            path.unlink()
+def leftovers(folder: Path) -> set[Path]:
+    """What `written_whole` left in a folder, and those in it, when its process was killed; or what it is writing now."""
+    return {path for path in folder.rglob('.*') if _TEMPORARY.fullmatch(path.name) and path.is_file()}
 
 
 @contextmanager

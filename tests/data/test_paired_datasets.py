@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,28 @@ def test_training_builds_on_the_seeded_sampler(options: dict) -> None:
            'train': {'total_iter': 20}}
     loader, sampler, *_ = create_train_val_dataloader(opt, logging.getLogger('test'))
     assert isinstance(sampler, SeededSampler) and sampler.seed == 3 and len(loader) == 10
+
+
+def test_processes_share_an_epoch_without_a_seed_in_the_options(tmp_path: Path) -> None:
+    write_pack(tmp_path / 'x.pack', {name: np.zeros((8, 8, 3), np.uint8) for name in 'abcd'})
+    script = tmp_path / 'script.py'
+    script.write_text(f"""
+import logging, sys, torch
+from vapsr_arch.plugin import load
+load()
+from vapsr_arch.compat import create_train_val_dataloader
+rank = int(sys.argv[1])
+torch.distributed.init_process_group('gloo', init_method='file://{tmp_path}/meet', rank=rank, world_size=2)
+train = dict(name='x', type='PairedPackDataset', phase='train', scale=1, gt_size=8, use_hflip=True, use_rot=True,
+             dataroot_gt='{tmp_path}/x.pack', dataroot_lq='{tmp_path}/x.pack', num_worker_per_gpu=0, batch_size_per_gpu=2)
+opt = dict(num_gpu=0, dist=True, manual_seed=rank, world_size=2, rank=rank, datasets=dict(train=train),
+           train=dict(total_iter=1))
+loader = create_train_val_dataloader(opt, logging.getLogger('x'))[0]
+print(''.join(next(iter(loader))['gt_path']))
+""")
+    with ThreadPoolExecutor(2) as pool:
+        processes = list(pool.map(lambda rank: in_subprocess(script, rank), range(2)))
+    assert sorted(''.join(process.stdout.splitlines()[-1] for process in processes)) == list('abcd'), processes
 
 
 def test_pairing_by_name_and_template(options: dict, tmp_path: Path) -> None:

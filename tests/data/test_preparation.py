@@ -103,6 +103,7 @@ def test_faults_of_input(photographs: Path, tmp_path: Path, vapsr: Vapsr) -> Non
     assert 'the folder has no image' in vapsr('data', 'pack', tmp_path / 'empty', out)[1]
     assert 'NAME.lmdb' in vapsr('data', 'lmdb', photographs, out)[1]
     assert vapsr('data', 'lr', photographs, out, '--scale', 1)[0] == 2
+    assert f'{photographs}/a.png: File exists' in vapsr('data', 'lr', photographs, photographs / 'a.png', '--scale', 2)[1]
     code, output = vapsr('data', 'subimages', photographs, out, '--size', 64, *ONE)
     assert code == 1 and 'smaller than a sub-image of 64x64: lower --size or leave it out' in output
     cv2.imwrite(str(photographs / 'a.bmp'), np.zeros((8, 8, 3), np.uint8))

@@ -44,3 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except VapsrError as error:
         print(f'Error: {error}', file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f'Error: {error.filename}: {error.strerror}', file=sys.stderr)
+        sys.exit(VapsrError.exit_code)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from vapsr_arch.data.images import split_images
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.files import locked, remove_leftovers, written_whole
+from vapsr_arch.files import leftovers, locked, written_whole
 
 RECIPE = '.vapsr.json'  # in an output folder: what made it, with which settings
 
@@ -73,11 +73,13 @@ def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[bool]
     with locked(folder):
         note, text = folder / RECIPE, json.dumps(recipe, indent=1) + '\n'
         same = note.is_file() and note.read_text(encoding='utf-8') == text
-        remove_leftovers(folder)
-        empty = next(folder.iterdir(), None) is None
+        killed = leftovers(folder)
+        empty = killed.issuperset(folder.iterdir())
         if not (same or empty or force):
             raise VapsrError(f'{folder} holds something else than {recipe["made_by"]} with these settings makes: choose '
                              f'another folder, or write into it with --force')
+        for path in killed:
+            path.unlink()
         if empty:
             _write_text(note, text)
         elif not same:

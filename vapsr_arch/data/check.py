@@ -59,10 +59,13 @@ def _pixels(image: _Image) -> np.ndarray:
     if Path(image.root).is_file():
         pack = _opened(image.root)
         return pack[pack.find(image.key)]
-    if image.root.endswith('.lmdb'):
+    if not image.root.endswith('.lmdb'):
+        return decode(read_bytes(image.key), image)
+    try:
         with _opened(image.root).begin() as transaction:
             return decode(transaction.get(image.key.encode()), image)
-    return decode(read_bytes(image.key), image)
+    except lmdb.Error as error:
+        raise VapsrError(f'{image.root} is damaged: {error}') from None
 
 
 def _inspect(image: _Image) -> _Facts:

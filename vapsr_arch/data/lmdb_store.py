@@ -116,7 +116,10 @@ def make_lmdb(folders: Sequence[Path], out: Path, workers: int | None = None, fo
         faults = [result for result in results.values() if isinstance(result, VapsrError)]
         shapes = {source: shape for source, shape in results.items() if not isinstance(shape, VapsrError)}
         if shapes:
-            _write(temporary, shapes)
+            try:
+                _write(temporary, shapes)
+            except lmdb.Error as error:
+                raise VapsrError(f'{out} cannot be written: {error}') from None
             if out.is_dir():
                 shutil.rmtree(out)
             else:

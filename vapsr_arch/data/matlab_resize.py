@@ -16,7 +16,7 @@ import numpy as np
 
 BORDERS = ('symmetric', 'replicate')
 _BLOCK = 4  # output rows that one matrix product makes
-_STRIP = 32  # output rows at a time
+_STRIP = 16  # output rows at a time
 
 
 def cubic(x: np.ndarray) -> np.ndarray:
@@ -74,9 +74,11 @@ def _shrinking_matrix(factor: int, limit: int, dtype: type) -> tuple[np.ndarray,
     """The filter that all output rows share when the scale is 1 / factor, as a matrix that makes `_BLOCK` of them.
 
     Returns:
-        The matrix, _BLOCK x input rows; the first input row of output row 0, below 0; the largest difference of its
-        products from the definition's sums. That is 0 where every weight is such a multiple of a power of two that no sum
-        of products in `dtype` is rounded, whatever its order: x2 and x4 for 8 bits.
+        The matrix, _BLOCK x input rows; the first input row of output row 0, below 0; and how close to a half a sum must
+        be for its rounding to be in doubt. That is 0, never, in two cases. Where every weight is such a multiple of a
+        power of two that no sum of products in `dtype` is rounded, whatever its order: x2 and x4 for 8 bits. And where the
+        factor k is odd and small: the weights are multiples of 1 / k^4, so that no sum is closer to a half than half of
+        that, and the products' errors are smaller: x3.
     """
     start = (factor - 1) // 2 - 2 * factor + 1
     taps = np.arange(start, start + 4 * factor)
@@ -85,7 +87,9 @@ def _shrinking_matrix(factor: int, limit: int, dtype: type) -> tuple[np.ndarray,
     mantissa = np.finfo(dtype).nmant + 1
     exact = not np.any(np.mod(weight, 2.0 ** (math.ceil(math.log2(largest)) - mantissa)))
     # The second term is for weights that the definition computes from centres rounded in float64.
-    difference = 0.0 if exact else largest * ((len(taps) + 4) * 2.0 ** -mantissa + 1e-10)
+    difference = float(largest * ((len(taps) + 4) * 2.0 ** -mantissa + 1e-10))
+    if exact or (factor % 2 and difference < 0.4 / factor**4):
+        difference = 0.0
     matrix = np.zeros((_BLOCK, (_BLOCK - 1) * factor + len(taps)), dtype)
     for row in range(_BLOCK):
         matrix[row, row * factor:row * factor + len(taps)] = weight
@@ -113,8 +117,7 @@ def _shrink_rows(image: np.ndarray, out_size: int, factor: int, border: str) -> 
         strip = out[first:first + len(total)]
         strip[:] = total  # cuts the fraction off
         if difference:
-            total -= np.rint(total)
-            doubtful = np.flatnonzero(np.abs(total, out=total) <= difference)
+            doubtful = np.flatnonzero(np.abs(total - np.rint(total)) <= difference)
             row, column = np.divmod(doubtful, flat.shape[1])
             index, weight = (values[:, first + row] for values in _taps(size, out_size, 1 / factor, border))
             total = _sum_in_order(weight * flat.reshape(-1).take(index * flat.shape[1] + column))
