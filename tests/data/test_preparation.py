@@ -217,10 +217,10 @@ def test_killed_with_workers_and_run_again(photographs: Path, tmp_path: Path, va
     out = tmp_path / 'LR'
     command = [sys.executable, '-m', 'vapsr_arch.cli', 'data', 'lr', photographs, out, '--scale', '2', '--workers', '2']
     process = subprocess.Popen(command, env=os.environ | {'PYTHONPATH': str(ROOT)}, stderr=subprocess.PIPE)
-    while b'1/34' not in process.stderr.read(16) + b'1/34' * any(out.glob('X2/*.png')):
+    while not any(out.glob('X2/*.png')) and process.stderr.read(1):
         pass
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     process.stderr.read()  # ends when the workers have ended with their parent
     process.stderr.close()
     assert vapsr('data', 'lr', photographs, out, '--scale', 2, *ONE)[0] == 0
