@@ -97,18 +97,24 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
     Training could so end before `total_iter`, with exit code 0. The number of epochs returned here makes the loop of
     basicsr/train.py:145, from the epoch resumed to that number inclusive, do `total_iter` iterations.
 
+    The order of the images, and the random numbers of each, depend on the seed, the rank and the epoch: see `SeededSampler`.
+
     Raises:
         VapsrError: The training images do not fill one batch.
     """
     from basicsr.data import build_dataloader, build_dataset
-    from basicsr.data.data_sampler import EnlargedSampler
+
+    from vapsr_arch.data.sampler import SeededSampler
     common = dict(num_gpu=opt['num_gpu'], dist=opt['dist'], seed=opt['manual_seed'])
+    seed = [opt['manual_seed']]
+    if opt['dist']:
+        torch.distributed.broadcast_object_list(seed)  # without one in the options, each process has drawn its own
     val_loaders = []
     for phase, dataset_opt in opt['datasets'].items():
         dataset = build_dataset(dataset_opt)
         if phase == 'train':
             ratio = dataset_opt.get('dataset_enlarge_ratio', 1)
-            train_sampler = EnlargedSampler(dataset, opt['world_size'], opt['rank'], ratio)
+            train_sampler = SeededSampler(dataset, opt['world_size'], opt['rank'], ratio, seed[0])
             train_loader = build_dataloader(dataset, dataset_opt, sampler=train_sampler, **common)
         else:
             val_loaders.append(build_dataloader(dataset, dataset_opt, sampler=None, **common))

@@ -1,10 +1,16 @@
 """Files that are written whole or not at all."""
 
+import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from vapsr_arch.errors import VapsrError
+
+_TEMPORARY = re.compile(r'\..+\.tmp-\w{8}(\.\w+)?')  # the names that `written_whole` gives
 
 
 @contextmanager
@@ -19,7 +25,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.tmp-', suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -32,3 +38,36 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def leftovers(folder: Path) -> set[Path]:
+    """What `written_whole` left in a folder, and those in it, when its process was killed; or what it is writing now."""
+    return {path for path in folder.rglob('.*') if _TEMPORARY.fullmatch(path.name) and path.is_file()}
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Holds a file or a folder for this process; the system gives it back however the process ends.
+
+    Args:
+        path: A folder that is there, or a file, which is made.
+
+    Yields:
+        The file descriptor: for reading and writing where `path` is a file.
+
+    Raises:
+        VapsrError: Another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another run may have renamed the file between the two calls.
+            free = path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
+        except BlockingIOError:
+            free = False
+        if not free:
+            raise VapsrError(f'{path}: another run is writing there: wait until it is done, or choose another place')
+        yield descriptor
+    finally:
+        os.close(descriptor)

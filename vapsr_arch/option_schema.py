@@ -46,12 +46,12 @@ class IOBackend(Section):
 
 class Dataset(Section):
     name: str
-    type: Literal['PairedImageDataset', 'SingleImageDataset']
+    type: Literal['PairedImageDataset', 'PairedPackDataset', 'SingleImageDataset']
     dataroot_gt: str | None = None
     dataroot_lq: str | None = None
     meta_info_file: str | None = None
     filename_tmpl: str | None = None
-    io_backend: IOBackend
+    io_backend: IOBackend | None = None  # a PairedPackDataset has none
     color: Literal['y'] | None = None
     mean: list[float] | None = None
     std: list[float] | None = None

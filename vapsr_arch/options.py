@@ -110,6 +110,11 @@ def _cross_checks(options: dict[str, Any], is_train: bool) -> Iterator[tuple[str
     sections = options['datasets']
     for phase, dataset in sections.items():
         key = f'datasets.{phase}'
+        if dataset['type'] == 'PairedPackDataset':
+            unused = [name for name in ('io_backend', 'meta_info_file') if name in dataset]
+            yield from ((f'{key}.{name}', 'a PairedPackDataset reads packs alone: leave it out') for name in unused)
+        elif 'io_backend' not in dataset:
+            yield f'{key}.io_backend', 'is required'
         roots = ['dataroot_lq'] if dataset['type'] == 'SingleImageDataset' else ['dataroot_gt', 'dataroot_lq']
         for root in roots:
             if not dataset.get(root):

@@ -39,6 +39,7 @@ def load() -> None:
     from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 
     from vapsr_arch.data.image_datasets import CheckedPairedImageDataset, CheckedSingleImageDataset
+    from vapsr_arch.data.paired_pack_dataset import PairedPackDataset
     from vapsr_arch.models.vapsr_model import VapSRModel
     for network in NETWORKS.values():
         ARCH_REGISTRY.register(network)
@@ -47,6 +48,7 @@ def load() -> None:
     MODEL_REGISTRY.register(VapSRModel)
     DATASET_REGISTRY.register(CheckedPairedImageDataset)
     DATASET_REGISTRY.register(CheckedSingleImageDataset)
+    DATASET_REGISTRY.register(PairedPackDataset)
     compat.mend_pipelines()
     import basicsr.test
     import basicsr.train

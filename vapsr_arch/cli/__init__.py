@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vapsr_arch import __version__
+from vapsr_arch.cli import data, weights
 from vapsr_arch.cli.pipeline_options import SETTINGS
 from vapsr_arch.cli.test import test
 from vapsr_arch.cli.train import train
@@ -16,6 +17,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
                   help='VapSR: efficient image super-resolution through BasicSR.')
 app.command(context_settings=SETTINGS)(train)
 app.command(context_settings=SETTINGS)(test)
+app.add_typer(data.app, name='data')
+app.add_typer(weights.app, name='weights')
 
 
 def _print_version(asked: bool) -> None:
@@ -41,3 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except VapsrError as error:
         print(f'Error: {error}', file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f'Error: {error.filename}: {error.strerror}', file=sys.stderr)
+        sys.exit(VapsrError.exit_code)

@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from basicsr.data.transforms import augment, paired_random_crop
-from basicsr.utils import FileClient, bgr2ycbcr, get_root_logger, img2tensor
+from basicsr.utils import FileClient, get_root_logger
 from torch.utils.data import Dataset
-from torchvision.transforms.functional import normalize
 
 from vapsr_arch.data.images import conversion_notes, decode, read_header, split_images
+from vapsr_arch.data.paired_dataset import PairedDataset, to_tensor
 from vapsr_arch.data.pairs import (
-    Pair,
     check_pairs,
     pairs_from_folders,
     pairs_from_lmdb,
@@ -36,7 +33,7 @@ class _ImageReader:
         self.client: FileClient | None = None
 
     def read(self, path: str, client_key: str) -> np.ndarray:
-        """H x W x 3, BGR, float32 in [0, 1]."""
+        """H x W x 3, BGR, uint8."""
         if self.client is None:
             arguments = dict(db_paths=list(self.lmdbs.values()), client_keys=list(self.lmdbs)) if self.lmdbs else {}
             self.client = FileClient(self.backend, **arguments)
@@ -45,20 +42,10 @@ class _ImageReader:
         except OSError as error:
             raise VapsrError(f'{path} cannot be read: {error.strerror}') from None
         name = f'{path} of {self.lmdbs[client_key]}' if self.lmdbs else path
-        return decode(content, name).astype(np.float32) / 255
+        return decode(content, name)
 
 
-def _to_tensor(image: np.ndarray, opt: dict[str, Any]) -> torch.Tensor:
-    """C x H x W, RGB (or Y, for `color: y`), float32; [0, 1] unless `mean` and `std` say otherwise."""
-    if opt.get('color') == 'y':
-        image = bgr2ycbcr(image, y_only=True)[..., None]
-    tensor = img2tensor(image, bgr2rgb=True, float32=True)
-    if 'mean' in opt or 'std' in opt:
-        normalize(tensor, opt['mean'], opt['std'], inplace=True)
-    return tensor
-
-
-class CheckedPairedImageDataset(Dataset):
+class CheckedPairedImageDataset(PairedDataset):
     """LR and HR images, from folders, a meta info file or LMDBs.
 
     Args:
@@ -70,8 +57,7 @@ class CheckedPairedImageDataset(Dataset):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.opt = opt
-        self.is_train = opt['phase'] == 'train'
+        super().__init__(opt)
         gt_root, lq_root = opt['dataroot_gt'], opt['dataroot_lq']
         template = opt.get('filename_tmpl', '{}')
         backend = opt['io_backend']['type']
@@ -84,24 +70,16 @@ class CheckedPairedImageDataset(Dataset):
         check_pairs(self.pairs, opt['scale'], opt['gt_size'] if self.is_train else None, opt['name'])
         self.reader = _ImageReader(backend, {'lq': lq_root, 'gt': gt_root} if backend == 'lmdb' else {})
         if not self.is_train:
-            for pair in self.pairs:  # benchmark sets are small: a damaged file is found now, not in the middle of a run
-                self._read(pair)
+            # Benchmark sets are small: a damaged file is found now, not in the middle of a run.
+            for index in range(len(self)):
+                self._read(index)
 
-    def _read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        return self.reader.read(pair.gt, 'gt'), self.reader.read(pair.lq, 'lq')
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray, str, str]:
+        pair = self.pairs[index]
+        return self.reader.read(pair.gt, 'gt'), self.reader.read(pair.lq, 'lq'), pair.gt, pair.lq
 
     def __len__(self) -> int:
         return len(self.pairs)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        pair, scale = self.pairs[index], self.opt['scale']
-        gt, lq = self._read(pair)
-        if self.is_train:
-            gt, lq = paired_random_crop(gt, lq, self.opt['gt_size'], scale, pair.gt)
-            gt, lq = augment([gt, lq], self.opt['use_hflip'], self.opt['use_rot'])
-        else:
-            gt = gt[:lq.shape[0] * scale, :lq.shape[1] * scale]
-        return {'lq': _to_tensor(lq, self.opt), 'gt': _to_tensor(gt, self.opt), 'lq_path': pair.lq, 'gt_path': pair.gt}
 
 
 class CheckedSingleImageDataset(Dataset):
@@ -135,4 +113,4 @@ class CheckedSingleImageDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
-        return {'lq': _to_tensor(self.reader.read(path, 'lq'), self.opt), 'lq_path': path}
+        return {'lq': to_tensor(self.reader.read(path, 'lq'), self.opt), 'lq_path': path}

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.files import written_whole
 
 SUFFIXES = frozenset(('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'))
 _EXIF_ORIENTATION = 0x0112
@@ -48,10 +49,11 @@ def read_header(path: str | os.PathLike) -> Header:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            # Asking a PNG without EXIF for it would read the whole file.
-            if 'exif' in image.info and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
-                width, height = height, width
             raw_mode = str(image.tile[0].args) if image.tile else image.mode
+            # Of a PNG without EXIF at its beginning, Pillow would decode the pixels to look for some at its end.
+            has_exif = image.format != 'PNG' or 'exif' in image.info
+            if has_exif and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
+                width, height = height, width
             return Header(height, width, '16' in raw_mode, 'A' in image.mode or 'transparency' in image.info)
     except FileNotFoundError:
         raise VapsrError(f'{path}: there is no such image') from None
@@ -63,12 +65,13 @@ def _reason(error: Exception) -> str:
     return 'its format is not known' if isinstance(error, UnidentifiedImageError) else str(error)
 
 
-def decode(content: bytes | None, name: str | os.PathLike) -> np.ndarray:
+def decode(content: bytes | None, name: str | os.PathLike, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """Decodes an image file's bytes.
 
     Args:
         content: The file's bytes; None stands for a record that is not there.
         name: What an error calls the image.
+        flags: OpenCV's, for reading otherwise than below.
 
     Returns:
         H x W x 3, uint8, BGR: grey repeated, 16 bit reduced to 8, alpha left out.
@@ -76,10 +79,41 @@ def decode(content: bytes | None, name: str | os.PathLike) -> np.ndarray:
     Raises:
         VapsrError: The bytes are no image, or end too early.
     """
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     if image is None:
         raise VapsrError(f'{name} cannot be decoded: the file is damaged, cut off or not an image')
     return image
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        VapsrError: The file cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise VapsrError(f'{path} cannot be read: {error.strerror}') from None
+
+
+def read_as_it_is(path: str | os.PathLike) -> np.ndarray:
+    """Reads an image without changing its samples: H x W for grey, else H x W x 3, BGR; uint8 or uint16; alpha left out.
+
+    Raises:
+        VapsrError: The file cannot be read, or its samples are of another type.
+    """
+    image = decode(read_bytes(path), path, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+    if image.dtype not in (np.uint8, np.uint16):
+        raise VapsrError(f'{path} has samples of type {image.dtype}: images of 8 or 16 bits a channel are needed')
+    return image
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Writes an image, H x W or H x W x 3 in BGR, uint8 or uint16, as PNG: whole or not at all."""
+    content = cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def conversion_notes(headers: Iterable[Header]) -> list[str]:

@@ -1,0 +1,42 @@
+"""Commands in subprocesses, killed ones too."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+# Runs `vapsr`, and kills it in the middle of the Nth call of a function, as kill -9 does.
+KILLED = '''
+import importlib, os, signal, sys
+from vapsr_arch.cli import main
+module, name, count, *arguments = sys.argv[1:]
+owner = importlib.import_module(module)
+*path, name = name.split('.')
+for part in path:
+    owner = getattr(owner, part)
+original, calls = getattr(owner, name), iter(range(int(count), 0, -1))
+def function(*args, **kwargs):
+    if next(calls) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **kwargs)
+setattr(owner, name, function)
+main(arguments)
+'''
+
+
+def in_subprocess(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, env=environment, text=True, capture_output=True)
+
+
+def killed_in(module: str, name: str, count: int, *arguments: object, setup: str = '') -> None:
+    """Runs `vapsr` in a subprocess that gets a SIGKILL when it calls the function for the `count`th time."""
+    process = in_subprocess('-c', setup + KILLED, module, name, count, *arguments)
+    assert process.returncode == -9, process.stderr
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones too."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}

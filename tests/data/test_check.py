@@ -1,0 +1,89 @@
+"""`vapsr data check`: every fault, all at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from vapsr_arch.data.lr import make_lr
+from vapsr_arch.data.packing import make_pack
+
+Vapsr = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def pairs(photographs: Path, tmp_path: Path) -> tuple[Path, Path]:
+    make_lr([photographs], tmp_path / 'out', [4], cut_hr=True, workers=1)
+    return tmp_path / 'out/HR', tmp_path / 'out/X4'
+
+
+def test_pairs_without_fault(pairs: tuple[Path, Path], vapsr_output: Vapsr) -> None:
+    code, output = vapsr_output('data', 'check', '--gt', pairs[0], '--lq', pairs[1], '--scale', 4, '--workers', 1)
+    assert code == 0 and '4 HR images checked, no faults' in output
+
+
+def test_all_faults_at_once(pairs: tuple[Path, Path], tmp_path: Path, vapsr_output: Vapsr) -> None:
+    hr, lr = pairs
+    test_set = tmp_path / 'test'
+    test_set.mkdir()
+    image = cv2.imread(str(hr / 'b.png'))  # 48 x 64
+    cv2.imwrite(str(test_set / 'uncut.png'), cv2.copyMakeBorder(image, 0, 5, 0, 3, cv2.BORDER_REFLECT))
+    cv2.imwrite(str(lr / 'b.png'), np.zeros((12, 15, 3), np.uint8))
+    (lr / 'a.png').write_bytes((lr / 'a.png').read_bytes()[:-200])
+    (lr / 'c.png').unlink()
+    cv2.imwrite(str(lr / 'more.png'), np.zeros((4, 4, 3), np.uint8))
+    cv2.imwrite(str(hr / 'd.bmp'), np.zeros((50, 60, 3), np.uint8))
+    (hr / 'd.png').unlink()
+    cv2.imwrite(str(hr / 'd.jpg'), np.zeros((50, 60, 3), np.uint8))
+    code, output = vapsr_output('data', 'check', '--gt', hr, '--lq', lr, '--scale', 4, '--test', test_set, '--workers', 1)
+    assert code == 1
+    for text in (f'{lr}/a.png cannot be decoded',
+                 f'{lr}/b.png is 12x15, but {hr}/b.png is 48x64: for x4 the LR image must be 12x16',
+                 f'{hr}/c.png has no partner: no image named c in {lr}',
+                 f'{lr}/more.png has no partner: no HR image of its name',
+                 f'{hr}/d.jpg and {hr}/d.bmp have the same name but for the suffix',
+                 f'{hr}/d.jpg is 50x60 (height x width), not a multiple of the scale 4',
+                 f'{hr}/b.png is the test image {test_set}/uncut.png too: leave it out of training'):
+        assert text in output, text
+    assert '5 HR images checked, 7 faults' in output
+
+
+def test_an_option_file_with_packs(pairs: tuple[Path, Path], tmp_path: Path, vapsr_output: Vapsr) -> None:
+    hr, lr = pairs
+    for folder, name in ((hr, 'HR.pack'), (lr, 'LR.pack')):
+        make_pack([folder], tmp_path / name, workers=1)
+    options = {
+        'name': 'x', 'model_type': 'VapSRModel', 'scale': 4, 'num_gpu': 0, 'network_g': {'type': 'VapSR'},
+        'datasets': {
+            'train': {'name': 'packs', 'type': 'PairedPackDataset', 'dataroot_gt': str(tmp_path / 'HR.pack'),
+                      'dataroot_lq': str(tmp_path / 'LR.pack'), 'gt_size': 52, 'use_hflip': True, 'use_rot': True,
+                      'num_worker_per_gpu': 0, 'batch_size_per_gpu': 1},
+            'val': {'name': 'folders', 'type': 'PairedImageDataset', 'dataroot_gt': str(hr), 'dataroot_lq': str(lr),
+                    'io_backend': {'type': 'disk'}}},
+        'train': {'optim_g': {'type': 'Adam', 'lr': 1e-3}, 'scheduler': {'type': 'MultiStepLR', 'milestones': [1]},
+                  'total_iter': 1, 'pixel_opt': {'type': 'L1Loss'}},
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 1}}
+    file = tmp_path / 'options.yml'
+    file.write_text(yaml.safe_dump(options))
+    code, output = vapsr_output('data', 'check', '-opt', file, '--workers', 1)
+    assert code == 1
+    assert f'a of {tmp_path}/HR.pack is the test image {hr}/a.png too' in output
+    assert f'c of {tmp_path}/HR.pack is 48x48, smaller than gt_size 52' in output
+    options['datasets']['train']['io_backend'] = {'type': 'disk'}
+    del options['datasets']['val']['io_backend']
+    file.write_text(yaml.safe_dump(options))
+    code, output = vapsr_output('data', 'check', '-opt', file)
+    assert code == 2
+    assert 'datasets.train.io_backend: a PairedPackDataset reads packs alone: leave it out' in output
+    assert 'datasets.val.io_backend: is required' in output
+
+
+def test_faults_of_arguments(tmp_path: Path, vapsr_output: Vapsr) -> None:
+    assert 'give either -opt FILE, or --gt DIR, --lq DIR and --scale N' in vapsr_output('data', 'check', '--gt', tmp_path)[1]
+    (tmp_path / 'x.lmdb').mkdir()
+    arguments = ('--gt', tmp_path / 'none', '--lq', tmp_path, '--scale', 4, '--test', tmp_path / 'x.lmdb')
+    code, output = vapsr_output('data', 'check', *arguments)
+    assert code == 1 and 'there is no such folder of images' in output and 'x.lmdb is not an LMDB of images' in output

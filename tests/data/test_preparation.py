@@ -1,0 +1,244 @@
+"""`vapsr data lr | subimages | lmdb | pack`: what they write, what they refuse, and that a kill leaves no trace."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.data.data_helpers import ROOT, contents, in_subprocess, killed_in
+from vapsr_arch.data.lmdb_store import key_of
+from vapsr_arch.data.matlab_resize import imresize, mod_crop
+from vapsr_arch.data.pack import Pack
+from vapsr_arch.data.subimages import positions
+
+Vapsr = Callable[..., tuple[int, str]]
+ONE = ('--workers', '1')
+
+
+def read(path: Path) -> np.ndarray:
+    return cv2.imread(str(path), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+
+
+def test_lr_of_every_kind(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    assert vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, 3, 4, *ONE)[0] == 0
+    for source in photographs.iterdir():
+        for scale in (2, 3, 4):
+            made = read(tmp_path / 'LR' / f'X{scale}' / source.name)
+            np.testing.assert_array_equal(made, imresize(mod_crop(read(source), scale), 1 / scale))
+
+
+def test_lr_with_hr_cut_for_training(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    options = ('--scale', 2, 3, '--border', 'replicate', '--cut-hr')
+    assert vapsr_output('data', 'lr', photographs, tmp_path / 'out', *options, *ONE)[0] == 0
+    for source in photographs.iterdir():
+        hr = mod_crop(read(source), 6)
+        np.testing.assert_array_equal(read(tmp_path / 'out/HR' / source.name), hr)
+        np.testing.assert_array_equal(read(tmp_path / 'out/X3' / source.name), imresize(hr, 1 / 3, 'replicate'))
+
+
+def test_finished_images_are_kept_and_changed_ones_made_again(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    command = ('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, *ONE)
+    vapsr_output(*command)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / 'LR/X2').iterdir()}
+    os.utime(photographs / 'b.png')
+    assert vapsr_output(*command)[0] == 0
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / 'LR/X2').iterdir()}
+    assert {name for name in before if before[name] != after[name]} == {'b.png'}
+
+
+@pytest.mark.parametrize(('arguments', 'workers'), [
+    (('lr', 'HR', 'out', '--scale', 4), 1), (('subimages', 'HR', 'out', '--size', 48, '--step', 24), 2),
+    (('lmdb', 'HR', 'out.lmdb'), 1), (('pack', 'HR', 'out.pack'), 2)])
+def test_a_bad_image_is_named_and_the_rest_goes_on(arguments: tuple, workers: int, photographs: Path, tmp_path: Path,
+                                                   vapsr_output: Vapsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (photographs / 'bad.png').write_bytes((photographs / 'a.png').read_bytes()[:3000])
+    code, output = vapsr_output('data', *arguments, '--workers', workers)
+    assert code == 1
+    assert '1 of 5 images failed, the others are done' in output
+    assert 'HR/bad.png cannot be decoded: the file is damaged, cut off or not an image' in output
+    (photographs / 'bad.png').unlink()
+    made = contents(tmp_path)
+    assert vapsr_output('data', *arguments, *ONE)[0] == 0
+    assert contents(tmp_path) == made  # what is finished is kept
+
+
+@pytest.mark.parametrize('arguments', [('lr', 'HR', 'out', '--scale', 4), ('subimages', 'HR', 'out', '--size', 48),
+                                       ('lmdb', 'HR', 'out.lmdb'), ('pack', 'HR', 'out.pack')])
+def test_an_output_that_holds_something_else_is_left_alone(arguments: tuple, photographs: Path, tmp_path: Path, vapsr_output: Vapsr,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if arguments[0] == 'pack':
+        Path('out.pack').write_text('mine')
+    else:
+        Path(arguments[2]).mkdir()
+        Path(arguments[2], 'mine.txt').write_text('mine')
+    before = contents(tmp_path)
+    code, output = vapsr_output('data', *arguments, *ONE)
+    assert code == 1 and f'{arguments[2]} holds something else than' in output and '--force' in output
+    assert contents(tmp_path) == before
+    assert vapsr_output('data', *arguments, *ONE, '--force')[0] == 0
+    assert contents(tmp_path) != before
+    assert vapsr_output('data', *arguments, *ONE)[0] == 0
+
+
+def test_other_settings_are_something_else(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, *ONE)
+    code, output = vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, '--border', 'replicate', *ONE)
+    assert code == 1 and 'holds something else than vapsr data lr with these settings makes' in output
+
+
+def test_faults_of_input(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    out = tmp_path / 'out'
+    assert 'there is no such folder of images' in vapsr_output('data', 'lr', tmp_path / 'none', out, '--scale', 2)[1]
+    (tmp_path / 'empty').mkdir()
+    assert 'the folder has no image' in vapsr_output('data', 'pack', tmp_path / 'empty', out)[1]
+    assert 'NAME.lmdb' in vapsr_output('data', 'lmdb', photographs, out)[1]
+    assert vapsr_output('data', 'lr', photographs, out, '--scale', 1)[0] == 2
+    assert f'{photographs}/a.png: File exists' in vapsr_output('data', 'lr', photographs, photographs / 'a.png', '--scale', 2)[1]
+    code, output = vapsr_output('data', 'subimages', photographs, out, '--size', 64, *ONE)
+    assert code == 1 and 'smaller than a sub-image of 64x64: lower --size or leave it out' in output
+    cv2.imwrite(str(photographs / 'a.bmp'), np.zeros((8, 8, 3), np.uint8))
+    code, output = vapsr_output('data', 'lr', photographs, out, '--scale', 2)
+    assert code == 1 and 'have the same name but for folder or suffix: rename one of them' in output
+
+
+def test_positions_are_basicsrs() -> None:
+    assert positions(480, 480, 240) == [0]
+    assert positions(481, 480, 240) == [0, 1]
+    assert positions(1356, 480, 240) == [0, 240, 480, 720, 876]
+    assert positions(960, 480, 240) == [0, 240, 480]
+
+
+def test_subimages_of_both_sizes_fit(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    vapsr_output('data', 'lr', photographs, tmp_path / 'out', '--scale', 4, '--cut-hr', *ONE)
+    (tmp_path / 'out/X4/a.png').rename(tmp_path / 'out/X4/7x4.png')  # DIV2K's way of naming LR
+    (tmp_path / 'out/HR/a.png').rename(tmp_path / 'out/HR/7.png')
+    vapsr_output('data', 'subimages', tmp_path / 'out/HR', tmp_path / 'HR_sub', '--size', 32, '--step', 16, *ONE)
+    vapsr_output('data', 'subimages', tmp_path / 'out/X4', tmp_path / 'LR_sub', '--size', 8, '--step', 4, *ONE)
+    names = sorted(path.name for path in (tmp_path / 'HR_sub').glob('*.png'))
+    assert names == sorted(path.name for path in (tmp_path / 'LR_sub').glob('*.png')) and '7_s006.png' in names
+    hr, lr = read(tmp_path / 'out/HR/7.png'), read(tmp_path / 'out/X4/7x4.png')
+    np.testing.assert_array_equal(read(tmp_path / 'HR_sub/7_s006.png'), hr[32:64, 16:48])
+    np.testing.assert_array_equal(read(tmp_path / 'LR_sub/7_s006.png'), lr[8:16, 4:12])
+
+
+def test_lmdb_of_any_names_and_sizes_is_read_by_basicsr(tmp_path: Path, vapsr_output: Vapsr) -> None:
+    from vapsr_arch.plugin import load
+    load()
+    from basicsr.data.data_util import paired_paths_from_lmdb
+    from basicsr.utils import FileClient, imfrombytes
+    folder, random = tmp_path / 'HR', np.random.default_rng(0)
+    folder.mkdir()
+    images = {'a.b.c': (4, 4), 'a.b': (5, 5), 'été 1': (300, 200), '写真': (7, 9), '100%41': (3, 3), '100A': (2, 2)}
+    for name, size in images.items():
+        content = cv2.imencode('.png', random.integers(0, 256, (*size, 3), np.uint8))[1]
+        (folder / f'{name}.png').write_bytes(content)
+    out = tmp_path / 'HR.lmdb'
+    assert vapsr_output('data', 'lmdb', folder, out, *ONE)[0] == 0
+    paths = paired_paths_from_lmdb([str(out), str(out)], ['lq', 'gt'])
+    assert {unquote(path['gt_path']) for path in paths} == set(images)
+    client = FileClient('lmdb', db_paths=[str(out)], client_keys=['gt'])
+    for name, size in images.items():
+        assert imfrombytes(client.get(key_of(name), 'gt')).shape == (*size, 3)
+    assert 'finished already: kept' in vapsr_output('data', 'lmdb', folder, out, *ONE)[1] or (out / 'data.mdb').is_file()
+
+
+def test_lmdb_refuses_a_name_that_makes_no_key(tmp_path: Path, vapsr_output: Vapsr) -> None:
+    (tmp_path / 'HR').mkdir()
+    for name in ('好' * 80, 'b'):
+        (tmp_path / 'HR' / f'{name}.png').write_bytes(cv2.imencode('.png', np.zeros((4, 4, 3), np.uint8))[1])
+    code, output = vapsr_output('data', 'lmdb', tmp_path / 'HR', tmp_path / 'out.lmdb', *ONE)
+    assert code == 1 and 'its name makes a key of 720 bytes, and LMDB takes 511: shorten it' in output
+
+
+def test_pack_holds_what_training_reads(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    code, output = vapsr_output('data', 'pack', photographs, tmp_path / 'HR.pack', *ONE)
+    assert code == 0 and '1 of 4 images have 16 bits a channel and are read as 8 bits' in output
+    pack = Pack(tmp_path / 'HR.pack')
+    assert [pack.name(position) for position in range(len(pack))] == ['a', 'b', 'c', 'd']
+    for position in range(len(pack)):
+        want = cv2.imread(str(photographs / f'{pack.name(position)}.png'))
+        np.testing.assert_array_equal(pack[position], want)
+    assert pack.find('c') == 2 and pack.find('bb') is None
+    assert 'finished already, kept' in vapsr_output('data', 'pack', photographs, tmp_path / 'HR.pack', *ONE)[1]
+
+
+def test_lr_is_made_when_packing(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    assert vapsr_output('data', 'pack', photographs, tmp_path / 'HR.pack', '--scale', 4, *ONE)[0] == 0
+    hr, lr = Pack(tmp_path / 'HR.pack'), Pack(tmp_path / 'HR_X4.pack')
+    for position in range(4):
+        want = mod_crop(cv2.imread(str(photographs / f'{hr.name(position)}.png')), 4)
+        np.testing.assert_array_equal(hr[position], want)
+        np.testing.assert_array_equal(lr[position], imresize(want, 1 / 4))
+
+
+WRITERS = {
+    'lr': (('lr', 'HR', 'out', '--scale', 2, 4), ('vapsr_arch.files', 'Path.replace')),
+    'lr, half a file': (('lr', 'HR', 'out', '--scale', 2, 4), ('vapsr_arch.files', 'os.fsync')),
+    'subimages': (('subimages', 'HR', 'out', '--size', 24, '--step', 12), ('vapsr_arch.files', 'Path.replace')),
+    'lmdb': (('lmdb', 'HR', 'out.lmdb'), ('vapsr_arch.data.lmdb_store', 'read_bytes')),
+    'lmdb, last step': (('lmdb', 'HR', 'out.lmdb'), ('vapsr_arch.data.lmdb_store', 'Path.rename')),
+    'pack': (('pack', 'HR', 'out.pack', '--scale', 2), ('vapsr_arch.data.pack', 'PackWriter.add')),
+    'pack, last step': (('pack', 'HR', 'out.pack', '--scale', 2), ('vapsr_arch.data.packing', 'os.replace')),
+}
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_killed_and_run_again_gives_the_same_bytes(name: str, photographs: Path, tmp_path: Path, vapsr_output: Vapsr,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, (module, function) = WRITERS[name]
+    undisturbed, killed = tmp_path / 'undisturbed', tmp_path / 'killed'
+    for folder in (undisturbed, killed):
+        shutil.copytree(photographs, folder / 'HR')
+    monkeypatch.chdir(undisturbed)
+    assert vapsr_output('data', *arguments, *ONE)[0] == 0
+    monkeypatch.chdir(killed)
+    killed_in(module, function, 1 if 'last' in name else 3, 'data', *arguments, *ONE)
+    assert contents(killed) != contents(undisturbed)
+    for path in killed.rglob('*.p*'):  # half-written files have hidden names
+        if not path.name.startswith('.'):
+            assert path.read_bytes() == (undisturbed / path.relative_to(killed)).read_bytes()
+    assert vapsr_output('data', *arguments, *ONE)[0] == 0
+    assert contents(killed) == contents(undisturbed)
+
+
+def test_killed_with_workers_and_run_again(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    for copy in range(30):
+        shutil.copy(photographs / 'a.png', photographs / f'a{copy}.png')
+    out = tmp_path / 'LR'
+    command = [sys.executable, '-m', 'vapsr_arch.cli', 'data', 'lr', photographs, out, '--scale', '2', '--workers', '2']
+    process = subprocess.Popen(command, env=os.environ | {'PYTHONPATH': str(ROOT)}, stderr=subprocess.PIPE)
+    while not any(out.glob('X2/*.png')) and process.stderr.read(1):
+        pass
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.stderr.read()  # ends when the workers have ended with their parent
+    process.stderr.close()
+    assert vapsr_output('data', 'lr', photographs, out, '--scale', 2, *ONE)[0] == 0
+    vapsr_output('data', 'lr', photographs, tmp_path / 'again', '--scale', 2, *ONE)
+    assert contents(out) == contents(tmp_path / 'again')
+
+
+def test_two_runs_do_not_write_to_one_folder(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    from vapsr_arch.files import locked
+    (tmp_path / 'LR').mkdir()
+    with locked(tmp_path / 'LR'):
+        code, output = vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2)
+    assert code == 1 and 'another run is writing there: wait until it is done' in output
+
+
+def test_a_worker_that_is_killed_is_one_sentence(photographs: Path, tmp_path: Path) -> None:
+    script = tmp_path / 'script.py'
+    script.write_text('import os, signal\nfrom vapsr_arch.data.batch import run_batch\n'
+                      'def work(job):\n    os.kill(os.getpid(), signal.SIGKILL)\n'
+                      'if __name__ == "__main__":\n    print(list(run_batch(work, [1, 2], "x", 2)))\n')
+    assert 'a worker process was killed, for want of memory perhaps' in in_subprocess(script).stderr

@@ -1,0 +1,122 @@
+"""`vapsr data`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from typer.core import TyperCommand
+
+from vapsr_arch.errors import OptionsError, VapsrError
+
+app = typer.Typer(no_args_is_help=True, help='From a folder of photographs to a training set, checked.')
+
+InDirs = Annotated[list[Path], typer.Argument(metavar='IN_DIR', help='Folders of images.')]
+HrDirs = Annotated[list[Path], typer.Argument(metavar='HR_DIR', help='Folders of HR images.')]
+OutDir = Annotated[Path, typer.Argument(metavar='OUT_DIR', help='Made if need be; finished images in it are kept.')]
+Workers = Annotated[int | None, typer.Option(min=1, help='Processes; as many as there are cores by default.')]
+Force = Annotated[bool, typer.Option('--force', help='Write even where the output holds something else.')]
+Border = Annotated[Literal['symmetric', 'replicate'],
+                   typer.Option(help="MATLAB's rule at the border: today's, or that of R2016a and before.")]
+
+
+class _SeveralScales(TyperCommand):
+    """Takes `--scale 2 3 4` for `--scale 2 --scale 3 --scale 4`."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        expanded: list[str] = []
+        for argument in args:
+            follows_scale = len(expanded) > 1 and expanded[-2] == '--scale'
+            expanded += ['--scale', argument] if follows_scale and argument.isdecimal() else [argument]
+        return super().parse_args(ctx, expanded)
+
+
+@app.command(cls=_SeveralScales)
+def lr(
+    hr_dirs: HrDirs,
+    out_dir: OutDir,
+    scale: Annotated[list[int], typer.Option(min=2, metavar='N [N ...]', help='Scales, such as 2 3 4.')],
+    border: Border = 'symmetric',
+    cut_hr: Annotated[bool, typer.Option('--cut-hr', help='Cut HR to a multiple of all scales and write that to OUT_DIR/HR, '
+                                                          'for training.')] = False,
+    workers: Workers = None,
+    force: Force = False,
+) -> None:
+    """Make LR images as MATLAB's imresize does, to the bit: OUT_DIR/X2/NAME.png and so on."""
+    from vapsr_arch.data.lr import make_lr
+    make_lr(hr_dirs, out_dir, scale, border, cut_hr, workers, force)
+
+
+@app.command()
+def subimages(
+    in_dirs: InDirs,
+    out_dir: OutDir,
+    size: Annotated[int, typer.Option(min=1, help='Pixels of either side.')] = 480,
+    step: Annotated[int, typer.Option(min=1, help='Pixels from one to the next.')] = 240,
+    workers: Workers = None,
+    force: Force = False,
+) -> None:
+    """Cut images into sub-images: OUT_DIR/NAME_s001.png and so on. LR: size and step over the scale."""
+    from vapsr_arch.data.subimages import make_subimages
+    make_subimages(in_dirs, out_dir, size, step, workers, force)
+
+
+@app.command()
+def lmdb(
+    in_dirs: InDirs,
+    out: Annotated[Path, typer.Argument(metavar='OUT.lmdb')],
+    workers: Workers = None,
+    force: Force = False,
+) -> None:
+    """Put images into an LMDB that BasicSR reads (io_backend: lmdb)."""
+    from vapsr_arch.data.lmdb_store import make_lmdb
+    make_lmdb(in_dirs, out, workers, force)
+
+
+@app.command()
+def pack(
+    in_dirs: InDirs,
+    out: Annotated[Path, typer.Argument(metavar='OUT.pack')],
+    scale: Annotated[int | None, typer.Option(min=2, help='The images are HR: cut them to a multiple of this, and make '
+                                                          'OUT_X4.pack (for 4) of their LR images too.')] = None,
+    border: Border = 'symmetric',
+    workers: Workers = None,
+    force: Force = False,
+) -> None:
+    """Put decoded pixels into one file, for type: PairedPackDataset. Takes 3 bytes a pixel."""
+    from vapsr_arch.data.packing import make_pack
+    make_pack(in_dirs, out, scale, border, workers, force)
+
+
+@app.command()
+def check(
+    opt: Annotated[Path | None, typer.Option('-opt', '--opt', metavar='FILE', help="Check an option file's sets.")] = None,
+    gt: Annotated[str | None, typer.Option(metavar='DIR', help='HR images: a folder, an LMDB or a pack.')] = None,
+    lq: Annotated[str | None, typer.Option(metavar='DIR', help='LR images.')] = None,
+    scale: Annotated[int | None, typer.Option(min=1)] = None,
+    test: Annotated[list[str] | None, typer.Option(metavar='DIR', help='HR images of a test set, which must not be among '
+                                                                       '--gt; may be given again.')] = None,
+    filename_tmpl: Annotated[str, typer.Option(metavar='TEMPLATE', help="LR names, '{}x4' for DIV2K's.")] = '{}',
+    workers: Workers = None,
+) -> None:
+    """Open every pair and list all faults. Exit code 1 if there are any."""
+    from vapsr_arch.data.check import PairedSet, find_faults, sets_of_options
+    if (opt is None) == (gt is None) or (gt is None) != (lq is None) or (gt is None) != (scale is None):
+        raise OptionsError('give either -opt FILE, or --gt DIR, --lq DIR and --scale N')
+    sets = sets_of_options(opt) if opt else [PairedSet('--gt', gt, lq, scale, filename_tmpl=filename_tmpl)]
+    sets += [PairedSet('--test', root, None, 1, is_train=False) for root in test or []]
+    count, faults = find_faults(sets, workers)
+    print('\n'.join([*faults, f'{count} HR images checked, {len(faults) or "no"} faults']))
+    if faults:
+        raise typer.Exit(VapsrError.exit_code)
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar='SET', help='Set5, Set14, B100, Urban100, DIV2K, Flickr2K.')],
+    out: Annotated[Path, typer.Option(metavar='DIR', help='The folder of all sets.')] = Path('datasets'),
+    mirror: Annotated[str | None, typer.Option(metavar='URL', help='Take the archives from URL/FILE instead.')] = None,
+    force: Force = False,
+) -> None:
+    """Download public sets and unpack them; goes on where it was stopped."""
+    from vapsr_arch.data.public_sets import fetch as run
+    run(names, out, mirror, force)

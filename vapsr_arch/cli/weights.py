@@ -1,0 +1,27 @@
+"""`vapsr weights`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="The authors' checkpoints of VapSR, IMDN, RFDN, BSRN and PAN.")
+
+
+@app.command('list')
+def list_() -> None:
+    """List the checkpoints: name, licence, address."""
+    from vapsr_arch.data.weights import CHECKPOINTS
+    for name, checkpoint in CHECKPOINTS.items():
+        print(f'{name:<12}{checkpoint.licence:<14}{checkpoint.source.url}')
+
+
+@app.command()
+def get(
+    names: Annotated[list[str], typer.Argument(metavar='NAME', help='As `vapsr weights list` names them.')],
+    out: Annotated[Path, typer.Option(metavar='DIR', help='Where they go.')] = Path('experiments/pretrained_models'),
+    mirror: Annotated[str | None, typer.Option(metavar='URL', help='Take the files from URL/FILE instead.')] = None,
+) -> None:
+    """Download checkpoints; the sha256 is checked before a file gets its name. Shows each one's licence."""
+    from vapsr_arch.data.weights import get_weights
+    get_weights(names, out, mirror)

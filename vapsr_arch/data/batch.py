@@ -1,0 +1,178 @@
+"""Work on many images: in parallel, with a progress bar, safe to stop and run again, a bad image named and passed over."""
+
+import functools
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from unittest import mock
+
+import cv2
+from tqdm import tqdm
+
+from vapsr_arch.data.images import split_images
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.files import leftovers, locked, written_whole
+
+RECIPE = '.vapsr.json'  # in an output folder: what made it, with which settings
+
+Job = TypeVar('Job')
+Result = TypeVar('Result')
+
+
+def sources_of(folders: Sequence[Path]) -> list[Path]:
+    """The images of some folders, in the order of their names without suffix, which the outputs are named by.
+
+    Raises:
+        VapsrError: A folder is missing or has no image, or two images differ only in folder or suffix.
+    """
+    by_stem: dict[str, Path] = {}
+    for folder in folders:
+        images, others = split_images(folder)
+        if others:
+            print(f'{folder}: {len(others)} files are passed over, not images: {others[0].name}'
+                  f'{", ..." if len(others) > 1 else ""}', file=sys.stderr)
+        for path in images:
+            if path.stem in by_stem:
+                raise VapsrError(f'{by_stem[path.stem]} and {path} have the same name but for folder or suffix: rename one '
+                                 f'of them')
+            by_stem[path.stem] = path
+    return [by_stem[stem] for stem in sorted(by_stem)]
+
+
+def is_done(output: Path, source: Path) -> bool:
+    """Whether an output is there and no older than what it is made from."""
+    return output.is_file() and output.stat().st_mtime_ns >= source.stat().st_mtime_ns
+
+
+@contextmanager
+def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[bool]:
+    """Holds an output folder for one run, and clears it of what a killed run left half-written.
+
+    Args:
+        folder: It is made if need be.
+        recipe: What makes the outputs, `made_by`, and its settings; kept in the folder.
+        force: Take over a folder that holds something else.
+
+    Yields:
+        Whether outputs that are there come from the same recipe, and may be kept.
+
+    Raises:
+        VapsrError: The folder holds something else, or another run is writing to it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        note, text = folder / RECIPE, json.dumps(recipe, indent=1) + '\n'
+        same = note.is_file() and note.read_text(encoding='utf-8') == text
+        killed = leftovers(folder)
+        empty = killed.issuperset(folder.iterdir())
+        if not (same or empty or force):
+            raise VapsrError(f'{folder} holds something else than {recipe["made_by"]} with these settings makes: choose '
+                             f'another folder, or write into it with --force')
+        for path in killed:
+            path.unlink()
+        if empty:
+            _write_text(note, text)
+        elif not same:
+            note.unlink(missing_ok=True)  # until all is redone, the folder is of mixed origin
+        yield same or empty
+        _write_text(note, text)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding='utf-8')
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _guarded(work: Callable[[Job], Result], job: Job) -> Result | VapsrError:
+    try:
+        return work(job)
+    except VapsrError as error:
+        return error
+    except OSError as error:
+        return VapsrError(f'{error.filename or job}: {error.strerror or error}')
+    except (cv2.error, MemoryError, ValueError) as error:
+        return VapsrError(f'{job}: {error or "out of memory"}')
+
+
+def _in_processes(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Result]]:
+    """Results in the order of the jobs, a few of them in flight."""
+    environment = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')
+    environment['OPENCV_LOG_LEVEL'] = 'SILENT'  # a damaged file is reported once, by us
+    with (mock.patch.dict(os.environ, environment),
+          ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _start_worker) as pool):
+        flight: deque = deque()
+        try:
+            for job in jobs:
+                flight.append((job, pool.submit(work, job)))
+                if len(flight) >= 4 * workers:
+                    job, future = flight.popleft()
+                    yield job, future.result()
+            while flight:
+                job, future = flight.popleft()
+                yield job, future.result()
+        except BrokenProcessPool:
+            raise VapsrError(f'{job}: a worker process was killed, for want of memory perhaps: run again with fewer '
+                             f'--workers; what is finished is kept') from None
+        finally:
+            for _, future in flight:
+                future.cancel()
+
+
+def run_batch(work: Callable[[Job], Result], jobs: Sequence[Job], title: str,
+              workers: int | None = None) -> Iterator[tuple[Job, Result | VapsrError]]:
+    """Does a function's work for each of many jobs, with a progress bar.
+
+    Args:
+        work: A function of a module, or a `functools.partial` of one.
+        jobs: Its arguments.
+        title: What the progress bar says.
+        workers: Processes; None for as many as there are cores, 1 to work in this one.
+
+    Yields:
+        Each job, in order, with its result, or with the error if it failed for a reason that concerns it alone.
+
+    Raises:
+        VapsrError: A worker process was killed.
+    """
+    workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
+    guarded = functools.partial(_guarded, work)
+    results = _in_processes(guarded, jobs, workers) if workers > 1 else ((job, guarded(job)) for job in jobs)
+    yield from tqdm(results, title, len(jobs), unit='image', file=sys.stderr)
+
+
+def finish(results: Iterable[tuple[Job, Any]]) -> list[Any]:
+    """Waits for all results.
+
+    Raises:
+        VapsrError: Some jobs failed; all of them are named.
+    """
+    results = [result for _, result in results]
+    raise_faults([result for result in results if isinstance(result, VapsrError)], len(results))
+    return results
+
+
+def raise_faults(faults: Sequence[VapsrError], count: int) -> None:
+    """Raises one error that names all faults, if there are any, among `count` images."""
+    if faults:
+        raise VapsrError('\n  '.join([f'{len(faults)} of {count} images failed, the others are done:', *map(str, faults)]))

@@ -1,0 +1,180 @@
+"""Checks pairs of images before training: every one opened, all faults found at once."""
+
+import functools
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import lmdb
+import numpy as np
+
+from vapsr_arch.data.batch import run_batch
+from vapsr_arch.data.images import decode, read_bytes, split_images
+from vapsr_arch.data.matlab_resize import mod_crop
+from vapsr_arch.data.pack import Pack
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.options import load_options, read_yaml
+
+_CUT = 12  # the least common multiple of x2, x3 and x4, which HR images may have been cut to
+
+
+class PairedSet(NamedTuple):
+    """HR and LR images to check: folders, LMDBs or packs.
+
+    `is_train` asks for HR that are multiples of the scale and hold a crop of gt_size, which 0 leaves out. Without an `lq`
+    root the HR images are only opened.
+    """
+
+    name: str
+    gt: str
+    lq: str | None
+    scale: int
+    is_train: bool = True
+    gt_size: int = 0
+    filename_tmpl: str = '{}'
+
+
+class _Image(NamedTuple):
+    root: str
+    key: str  # path, LMDB key or position in a pack
+
+    def __str__(self) -> str:
+        return self.key if Path(self.root).is_dir() and not self.root.endswith('.lmdb') else f'{self.key} of {self.root}'
+
+
+class _Facts(NamedTuple):
+    height: int
+    width: int
+    content: str
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(root: str) -> lmdb.Environment | Pack:
+    return lmdb.open(root, readonly=True, lock=False, readahead=False) if root.endswith('.lmdb') else Pack(root)
+
+
+def _pixels(image: _Image) -> np.ndarray:
+    if Path(image.root).is_file():
+        pack = _opened(image.root)
+        return pack[pack.find(image.key)]
+    if not image.root.endswith('.lmdb'):
+        return decode(read_bytes(image.key), image)
+    try:
+        with _opened(image.root).begin() as transaction:
+            return decode(transaction.get(image.key.encode()), image)
+    except lmdb.Error as error:
+        raise VapsrError(f'{image.root} is damaged: {error}') from None
+
+
+def _inspect(image: _Image) -> _Facts:
+    """Opens an image; its content is that of its upper left part, so that an image and its cut are the same."""
+    pixels = _pixels(image)
+    height, width = pixels.shape[:2]
+    cut = mod_crop(pixels, _CUT) if min(height, width) >= _CUT else pixels
+    return _Facts(height, width, hashlib.sha1(str(cut.shape).encode() + cut.tobytes()).hexdigest())
+
+
+def _images_of(root: str, faults: list[str]) -> dict[str, _Image]:
+    """A root's images by name without suffix."""
+    images: dict[str, _Image] = {}
+    if Path(root).is_file():
+        pack = Pack(root)
+        return {name: _Image(root, name) for name in map(pack.name, range(len(pack)))}
+    if root.endswith('.lmdb'):
+        meta_info = Path(root, 'meta_info.txt')
+        if not meta_info.is_file() or not Path(root, 'data.mdb').is_file():
+            raise VapsrError(f'{root} is not an LMDB of images, a folder NAME.lmdb with data.mdb and meta_info.txt')
+        keys = [line.split('.')[0] for line in meta_info.read_text(encoding='utf-8').splitlines() if line]
+        return {key: _Image(root, key) for key in keys}
+    for path in split_images(root)[0]:
+        if path.stem in images:
+            faults.append(f'{path} and {images[path.stem]} have the same name but for the suffix: keep one of them')
+        images[path.stem] = _Image(root, str(path))
+    return images
+
+
+def _size_faults(gt: _Image, lq: _Image | None, facts: dict[_Image, _Facts], images: PairedSet) -> Iterator[str]:
+    if gt not in facts:
+        return
+    height, width, _ = facts[gt]
+    scale = images.scale
+    if images.is_train and (height % scale or width % scale):
+        yield (f'{gt} is {height}x{width} (height x width), not a multiple of the scale {scale}: cut it with '
+               f'`vapsr data lr --cut-hr`')
+    if images.is_train and min(height, width) < images.gt_size:
+        yield f'{gt} is {height}x{width}, smaller than gt_size {images.gt_size}'
+    if lq in facts and facts[lq][:2] != (height // scale, width // scale):
+        yield (f'{lq} is {facts[lq].height}x{facts[lq].width}, but {gt} is {height}x{width}: for x{scale} the LR image must '
+               f'be {height // scale}x{width // scale}')
+
+
+def _pairs(images: PairedSet, faults: list[str]) -> tuple[list[tuple[_Image, _Image | None]], list[_Image]]:
+    """The HR images of a set with their LR images, and every image of it."""
+    gt = _images_of(images.gt, faults)
+    lq = _images_of(images.lq, faults) if images.lq else {}
+    names = {name: images.filename_tmpl.format(name) for name in gt}
+    if images.lq:
+        faults += [f'{gt[name]} has no partner: no image named {other} in {images.lq}'
+                   for name, other in names.items() if other not in lq]
+    faults += [f'{lq[name]} has no partner: no HR image of its name in {images.gt}'
+               for name in sorted(set(lq) - set(names.values()))]
+    return [(image, lq.get(names[name])) for name, image in gt.items()], [*gt.values(), *lq.values()]
+
+
+def find_faults(sets: Sequence[PairedSet], workers: int | None = None) -> tuple[int, list[str]]:
+    """Opens every image of some sets.
+
+    Args:
+        sets: For training and for testing; a train image that is also in a test set is a fault.
+        workers: Processes; None for one a core.
+
+    Returns:
+        How many HR images there are, and a sentence for every fault: a missing folder, partner or image, one that cannot
+        be read, a size that does not fit, a name given twice, a train image that has the pixels of a test image (either
+        may have been cut by less than 12 rows or columns).
+    """
+    faults: list[str] = []
+    pairs: list[tuple[PairedSet, _Image, _Image | None]] = []
+    jobs: dict[_Image, None] = {}
+    for images in sets:
+        try:
+            found, every = _pairs(images, faults)
+        except VapsrError as error:
+            faults.append(f'{images.name}: {error}')
+            continue
+        pairs += [(images, *pair) for pair in found]
+        jobs.update(dict.fromkeys(every))
+    facts: dict[_Image, _Facts] = {}
+    for image, result in run_batch(_inspect, list(jobs), 'check', workers):
+        if isinstance(result, VapsrError):
+            faults.append(str(result))
+        else:
+            facts[image] = result
+    tests = defaultdict(list)
+    for images, gt, lq in pairs:
+        faults += _size_faults(gt, lq, facts, images)
+        if not images.is_train and gt in facts:
+            tests[facts[gt].content].append(gt)
+    for images, gt, _ in pairs:
+        if images.is_train and gt in facts:
+            faults += [f'{gt} is the test image {other} too: leave it out of training' for other in tests[facts[gt].content]]
+    return len(pairs), faults
+
+
+def sets_of_options(path: Path) -> list[PairedSet]:
+    """The sets of an option file.
+
+    Raises:
+        OptionsError: The file has faults.
+    """
+    is_train = 'train' in (read_yaml(path).get('datasets') or {})
+    options = load_options(path, is_train)
+    sets = []
+    for phase, dataset in options['datasets'].items():
+        single = dataset['type'] == 'SingleImageDataset'  # LR alone: opened as they are
+        sets.append(PairedSet(dataset['name'], dataset['dataroot_lq' if single else 'dataroot_gt'],
+                              None if single else dataset['dataroot_lq'], options['scale'], phase == 'train',
+                              dataset.get('gt_size', 0), dataset.get('filename_tmpl', '{}')))
+    return sets

@@ -1,0 +1,130 @@
+"""LMDBs of image files, as BasicSR's own back end reads them: `data.mdb`, and `meta_info.txt` with the keys and sizes.
+
+BasicSR takes ASCII keys only and cuts them at the first dot, so that an image's key is its name without suffix,
+percent-encoded (RFC 3986) but for ASCII letters, digits, `_`, `-` and `~`: `photo.1` becomes `photo%2E1`, `été` becomes
+`%C3%A9t%C3%A9`. Two names never share a key, and `urllib.parse.unquote` gives the name back.
+
+The records are the files' own bytes: nothing is decoded and compressed again.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import lmdb
+
+from vapsr_arch.data.batch import RECIPE, raise_faults, run_batch, sources_of
+from vapsr_arch.data.images import read_as_it_is, read_bytes
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.files import locked
+
+_LONGEST_KEY = 511  # LMDB's limit
+_COMMIT_BYTES = 64 * 2**20
+_MADE_BY = {'made_by': 'vapsr data lmdb'}
+
+
+def key_of(stem: str) -> str:
+    """The key of an image by its name without suffix."""
+    return quote(stem, safe='').replace('.', '%2E')
+
+
+def _shape(source: Path) -> tuple[int, int, int]:
+    """Height, width and channels of an image that decodes and has a key."""
+    key = key_of(source.stem)
+    if len(key) > _LONGEST_KEY:
+        raise VapsrError(f'{source}: its name makes a key of {len(key)} bytes, and LMDB takes {_LONGEST_KEY}: shorten it')
+    return (*read_as_it_is(source).shape, 1)[:3]
+
+
+def _map_size(sizes: Sequence[int]) -> int:
+    """Bytes that hold records of these sizes: whole pages each, and twice what the pages of the tree take."""
+    page = 4096
+    pages = sum(-(-(size + 16) // page) + 1 for size in sizes)
+    return page * (pages + len(sizes) // 4 + 256)
+
+
+def _meta_info(shapes: dict[Path, tuple[int, int, int]]) -> Iterator[str]:
+    for source, (height, width, channels) in shapes.items():
+        yield f'{key_of(source.stem)}.png ({height},{width},{channels}) 1\n'  # nobody reads the last, a compression level
+
+
+def _write(folder: Path, shapes: dict[Path, tuple[int, int, int]]) -> None:
+    environment = lmdb.open(str(folder), map_size=_map_size([source.stat().st_size for source in shapes]))
+    transaction, pending = environment.begin(write=True), 0
+    for source in shapes:
+        content = read_bytes(source)
+        transaction.put(key_of(source.stem).encode(), content)
+        pending += len(content)
+        if pending >= _COMMIT_BYTES:
+            transaction.commit()
+            transaction, pending = environment.begin(write=True), 0
+    transaction.commit()
+    environment.sync(True)
+    environment.close()
+    (folder / 'lock.mdb').unlink()  # for writers; readers are told not to lock
+    (folder / 'meta_info.txt').write_text(''.join(_meta_info(shapes)), encoding='utf-8')
+    (folder / RECIPE).write_text(json.dumps(_MADE_BY) + '\n', encoding='utf-8')
+
+
+def _is_finished(out: Path, sources: Sequence[Path], force: bool) -> bool:
+    """Whether `out` holds these images already; False if it may be written.
+
+    Raises:
+        VapsrError: It holds something else.
+    """
+    if not out.exists():
+        return False
+    note, meta_info = out / RECIPE, out / 'meta_info.txt'
+    names = set()
+    if note.is_file() and meta_info.is_file() and json.loads(note.read_text(encoding='utf-8')) == _MADE_BY:
+        names = {line.split('.')[0] for line in meta_info.read_text(encoding='utf-8').splitlines()}
+    wanted = {key_of(source.stem) for source in sources}
+    if not force and (not names or names - wanted):
+        raise VapsrError(f'{out} holds something else than these images: choose another name, or replace it with --force')
+    made = meta_info.stat().st_mtime_ns if names else 0
+    return names == wanted and all(source.stat().st_mtime_ns <= made for source in sources)
+
+
+def make_lmdb(folders: Sequence[Path], out: Path, workers: int | None = None, force: bool = False) -> None:
+    """Puts a folder's images into an LMDB.
+
+    It is built beside its place under a hidden name, and renamed when it is complete.
+
+    Args:
+        folders: The images, of any sizes.
+        out: The LMDB, named `NAME.lmdb`; one that holds these images already is kept.
+        workers: Processes that check the images; None for one a core.
+        force: Replace an LMDB or a folder that holds something else.
+
+    Raises:
+        VapsrError: The folders or the output cannot be used, or some images failed: they are named, the others are done.
+    """
+    if out.suffix != '.lmdb':
+        raise VapsrError(f'{out}: BasicSR needs LMDBs to be named NAME.lmdb')
+    sources = sources_of(folders)
+    if _is_finished(out, sources, force):
+        print(f'{out} is finished already: kept')
+        return
+    temporary = out.with_name(f'.{out.name}.tmp')
+    temporary.mkdir(parents=True, exist_ok=True)
+    with locked(temporary):
+        for path in temporary.iterdir():
+            path.unlink()
+        results = dict(run_batch(_shape, sources, 'LMDB', workers))
+        faults = [result for result in results.values() if isinstance(result, VapsrError)]
+        shapes = {source: shape for source, shape in results.items() if not isinstance(shape, VapsrError)}
+        if shapes:
+            try:
+                _write(temporary, shapes)
+            except lmdb.Error as error:
+                raise VapsrError(f'{out} cannot be written: {error}') from None
+            if out.is_dir():
+                shutil.rmtree(out)
+            else:
+                out.unlink(missing_ok=True)
+            temporary.rename(out)
+        else:
+            temporary.rmdir()
+    raise_faults(faults, len(sources))

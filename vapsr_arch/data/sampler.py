@@ -1,0 +1,57 @@
+"""The order of training images, and a seed for the random numbers of each sample."""
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from basicsr.data.data_sampler import EnlargedSampler
+from torch.utils.data import Dataset
+
+
+class SeededIndex(int):
+    """An index of a data set with the seed of its sample: crops, flips and rotations follow from it alone.
+
+    It is an int to every data set; those of this package draw from `random.Random(index.seed)`. That it travels with the
+    index makes samples the same with any number of workers, which may live for one epoch or for all.
+    """
+
+    seed: int
+
+    def __new__(cls, index: int, seed: int) -> 'SeededIndex':
+        value = super().__new__(cls, index)
+        value.seed = seed
+        return value
+
+    def __reduce__(self) -> tuple:
+        return SeededIndex, (int(self), self.seed)
+
+
+def seed_from(*values: int) -> int:
+    """A seed of 63 bits from some integers, without relation to the seeds from others."""
+    digest = hashlib.blake2b(' '.join(map(str, values)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, 'big') >> 1
+
+
+class SeededSampler(EnlargedSampler):
+    """EnlargedSampler whose order depends on the seed too, with a seed for each sample.
+
+    basicsr/data/data_sampler.py:32 seeds the order with the epoch alone.
+
+    Args:
+        dataset: The data set.
+        num_replicas: Processes that train together; each gets its part of every epoch.
+        rank: This one of them.
+        ratio: How many times an epoch goes through the data set.
+        seed: `manual_seed`, the same in all processes.
+    """
+
+    def __init__(self, dataset: Dataset, num_replicas: int, rank: int, ratio: int, seed: int) -> None:
+        super().__init__(dataset, num_replicas, rank, ratio)
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[SeededIndex]:
+        epoch, size = self.epoch, len(self.dataset)
+        generator = torch.Generator().manual_seed(seed_from(self.seed, epoch))
+        order = torch.randperm(self.total_size, generator=generator)[self.rank::self.num_replicas].tolist()
+        # Not the index but its place in the enlarged set: an image that comes again in an epoch is cropped elsewhere.
+        return (SeededIndex(place % size, seed_from(self.seed, self.rank, epoch, place)) for place in order)
