@@ -167,6 +167,15 @@ def test_lmdb_gives_the_samples_of_the_folders(workspace: Path) -> None:
         assert torch.equal(of_lmdb[index]['lq'], of_folder[index]['lq'])
 
 
+def test_one_lmdb_serves_two_data_sets_and_their_workers(train_options: Callable[..., str],
+                                                         vapsr: Callable[..., Finished]) -> None:
+    for folder in (HR, LR):
+        make_lmdb(Path(f'{folder}.lmdb'), folder, ['0', '1', '2', '3'])
+    same = {'dataroot_gt': f'{HR}.lmdb', 'dataroot_lq': f'{LR}.lmdb', 'io_backend': {'type': 'lmdb'}}
+    result = vapsr('train', '-opt', train_options(datasets={'train': same | {'num_worker_per_gpu': 1}, 'val': same}))
+    assert result.code == 0, result.err
+
+
 def test_lmdb_faults(workspace: Path) -> None:
     make_lmdb(Path(f'{HR}.lmdb'), HR, ['0', '1'])
     make_lmdb(Path(f'{LR}.lmdb'), LR, ['0'])

@@ -73,8 +73,8 @@ def test_a_bad_image_is_named_and_the_rest_goes_on(arguments: tuple, workers: in
 
 @pytest.mark.parametrize('arguments', [('lr', 'HR', 'out', '--scale', 4), ('subimages', 'HR', 'out', '--size', 48),
                                        ('lmdb', 'HR', 'out.lmdb'), ('pack', 'HR', 'out.pack')])
-def test_an_output_that_holds_something_else_is_left_alone(arguments: tuple, photographs: Path, tmp_path: Path, vapsr_output: Vapsr,
-                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_holds_something_else_is_left_alone(arguments: tuple, photographs: Path, tmp_path: Path,
+                                                           vapsr_output: Vapsr, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if arguments[0] == 'pack':
         Path('out.pack').write_text('mine')

@@ -4,14 +4,16 @@ The option keys, the order of the random numbers and the samples are BasicSR's. 
 the order of names; every fault is one sentence with the file's name, before the network runs wherever it can be known.
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import numpy as np
-from basicsr.utils import FileClient, get_root_logger
+from basicsr.utils import get_root_logger
 from torch.utils.data import Dataset
 
-from vapsr_arch.data.images import conversion_notes, decode, read_header, split_images
+from vapsr_arch.data.images import conversion_notes, decode, read_bytes, read_header, split_images
 from vapsr_arch.data.paired_dataset import PairedDataset, to_tensor
 from vapsr_arch.data.pairs import (
     check_pairs,
@@ -24,25 +26,21 @@ from vapsr_arch.data.pairs import (
 from vapsr_arch.errors import VapsrError
 
 
-class _ImageReader:
-    """Reads images by path or LMDB key; the LMDBs are opened by the process that reads."""
+@functools.cache
+def _environment(folder: str) -> lmdb.Environment:
+    """An LMDB, open: lmdb refuses to open one twice in a process, as a train and a val set on the same one would."""
+    return lmdb.open(folder, readonly=True, lock=False, readahead=False)
 
-    def __init__(self, backend: str, lmdbs: dict[str, str]) -> None:
-        self.backend = backend
-        self.lmdbs = lmdbs
-        self.client: FileClient | None = None
 
-    def read(self, path: str, client_key: str) -> np.ndarray:
-        """H x W x 3, BGR, uint8."""
-        if self.client is None:
-            arguments = dict(db_paths=list(self.lmdbs.values()), client_keys=list(self.lmdbs)) if self.lmdbs else {}
-            self.client = FileClient(self.backend, **arguments)
-        try:
-            content = self.client.get(path, client_key)
-        except OSError as error:
-            raise VapsrError(f'{path} cannot be read: {error.strerror}') from None
-        name = f'{path} of {self.lmdbs[client_key]}' if self.lmdbs else path
-        return decode(content, name)
+def _read_image(path: str, lmdb_folder: str | None) -> np.ndarray:
+    """H x W x 3, BGR, uint8, from a file or from the LMDB's record of that key."""
+    if lmdb_folder is None:
+        return decode(read_bytes(path), path)
+    try:
+        with _environment(lmdb_folder).begin() as transaction:
+            return decode(transaction.get(path.encode()), f'{path} of {lmdb_folder}')
+    except lmdb.Error as error:
+        raise VapsrError(f'{lmdb_folder}: the LMDB cannot be read: {error}') from None
 
 
 class CheckedPairedImageDataset(PairedDataset):
@@ -68,7 +66,7 @@ class CheckedPairedImageDataset(PairedDataset):
         else:
             self.pairs = pairs_from_folders(gt_root, lq_root, template)
         check_pairs(self.pairs, opt['scale'], opt['gt_size'] if self.is_train else None, opt['name'])
-        self.reader = _ImageReader(backend, {'lq': lq_root, 'gt': gt_root} if backend == 'lmdb' else {})
+        self.gt_lmdb, self.lq_lmdb = (gt_root, lq_root) if backend == 'lmdb' else (None, None)
         if not self.is_train:
             # Benchmark sets are small: a damaged file is found now, not in the middle of a run.
             for index in range(len(self)):
@@ -76,7 +74,7 @@ class CheckedPairedImageDataset(PairedDataset):
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray, str, str]:
         pair = self.pairs[index]
-        return self.reader.read(pair.gt, 'gt'), self.reader.read(pair.lq, 'lq'), pair.gt, pair.lq
+        return _read_image(pair.gt, self.gt_lmdb), _read_image(pair.lq, self.lq_lmdb), pair.gt, pair.lq
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -104,13 +102,13 @@ class CheckedSingleImageDataset(Dataset):
                 self.paths = [str(path) for path in split_images(root)[0]]
             for note in conversion_notes(read_header(path) for path in self.paths):
                 get_root_logger().warning(f'{opt["name"]}: {note}')
-        self.reader = _ImageReader(backend, {'lq': root} if backend == 'lmdb' else {})
+        self.lmdb = root if backend == 'lmdb' else None
         for path in self.paths:
-            self.reader.read(path, 'lq')
+            _read_image(path, self.lmdb)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
-        return {'lq': to_tensor(self.reader.read(path, 'lq'), self.opt), 'lq_path': path}
+        return {'lq': to_tensor(_read_image(path, self.lmdb), self.opt), 'lq_path': path}
