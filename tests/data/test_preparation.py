@@ -221,8 +221,7 @@ def test_killed_with_workers_and_run_again(photographs: Path, tmp_path: Path, va
         pass
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    process.stderr.read()  # ends when the workers have ended with their parent
-    process.stderr.close()
+    process.communicate(timeout=120)  # ends when the workers have ended with their parent
     assert vapsr_output('data', 'lr', photographs, out, '--scale', 2, *ONE)[0] == 0
     vapsr_output('data', 'lr', photographs, tmp_path / 'again', '--scale', 2, *ONE)
     assert contents(out) == contents(tmp_path / 'again')
