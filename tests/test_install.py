@@ -16,8 +16,9 @@ def run_setup(prelude: str) -> subprocess.CompletedProcess:
 
 
 def test_python_3_13_is_refused() -> None:
-    pretend = ('import collections; sys.version_info = collections.namedtuple("Version", "major minor micro level serial")'
-               '(3, 13, 0, "final", 0)')
+    pretend = ('import collections, setuptools; '
+               'version = collections.namedtuple("Version", "major minor micro level serial"); '
+               'sys.version_info = version(3, 13, 0, "final", 0)')
     result = run_setup(pretend)
     assert result.returncode == 1
     assert result.stderr.strip() == ('vapsr_arch needs Python 3.10 to 3.12: BasicSR 1.4.2 cannot be built on 3.13 and later.')
