@@ -1,6 +1,7 @@
 """What the data sets of LR and HR pairs share: random crops, flips and rotations, and the way to tensors."""
 
 import random
+from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Any
 
@@ -58,7 +59,7 @@ def to_tensor(image: np.ndarray, opt: dict[str, Any]) -> torch.Tensor:
     return tensor
 
 
-class PairedDataset(Dataset):
+class PairedDataset(Dataset, ABC):
     """LR and HR pairs, wherever they come from; `_read` and `__len__` are the subclass's.
 
     Args:
@@ -70,9 +71,13 @@ class PairedDataset(Dataset):
         self.opt = opt
         self.is_train = opt['phase'] == 'train'
 
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many pairs there are."""
+
+    @abstractmethod
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray, str, str]:
         """HR and LR images, H x W x 3, uint8, BGR, and their paths."""
-        raise NotImplementedError
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         gt, lq, gt_path, lq_path = self._read(index)
