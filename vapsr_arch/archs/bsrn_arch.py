@@ -6,13 +6,13 @@ The authors' repository: https://github.com/xiaom233/BSRN. Module names are thos
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vapsr_arch.archs.blocks import CCA, ESA, BSConvU, FeatureDistillation, conv1x1, conv3x3
+from vapsr_arch.archs.blocks import CCA, ESA, BSConvU, FeatureDistillation, Layer, conv1x1, conv3x3
 from vapsr_arch.archs.checks import check_input, check_positive_integers
 from vapsr_arch.archs.state_dicts import count_blocks, has_weights, tail_scale
 
@@ -72,24 +72,34 @@ class BSRN(nn.Module):
         ValueError: An argument is not a positive integer, num_feat is below 16, or conv is not `BSConvU`.
     """
 
+    # What BSRN-S has otherwise.
+    NAME = 'BSRN'
+    MIN_FEAT = 16
+    BLOCK: type[nn.Module] = ESDB
+    POINTWISE: Layer = staticmethod(conv1x1)
+    CONV: Layer = staticmethod(BSConvU)
+    DIMENSIONS: ClassVar[Mapping[str, int]] = {  # of weights that tell the network
+        'fea_conv.pw.weight': 4, 'B1.c1_r.pw.weight': 4, 'B1.esa.conv2.pw.weight': 4, 'B1.cca.conv_du.0.weight': 4,
+        'c1.weight': 4, 'c2.pw.weight': 4, 'upsampler.upsampleOneStep.0.weight': 4}
+
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 8, num_out_ch: int = 3, upscale: int = 4,
                  conv: str = 'BSConvU') -> None:
         super().__init__()
-        check_positive_integers('BSRN', num_in_ch=num_in_ch, num_feat=num_feat, num_block=num_block,
+        check_positive_integers(self.NAME, num_in_ch=num_in_ch, num_feat=num_feat, num_block=num_block,
                                 num_out_ch=num_out_ch, upscale=upscale)
-        if num_feat < 16:
-            raise ValueError(f'BSRN: num_feat must be 16 at least, not {num_feat}')
+        if num_feat < self.MIN_FEAT:
+            raise ValueError(f'{self.NAME}: num_feat must be {self.MIN_FEAT} at least, not {num_feat}')
         if conv != 'BSConvU':
-            raise ValueError(f'BSRN: conv must be BSConvU, not {conv!r}')
+            raise ValueError(f'{self.NAME}: conv must be BSConvU, not {conv!r}')
         self.num_in_ch = num_in_ch
         self.scale = upscale
         self.num_block = num_block
 
-        self.fea_conv = BSConvU(COPIES * num_in_ch, num_feat)
+        self.fea_conv = self.CONV(COPIES * num_in_ch, num_feat)
         for i in range(1, num_block + 1):
-            self.add_module(f'B{i}', ESDB(num_feat))
-        self.c1 = conv1x1(num_block * num_feat, num_feat)
-        self.c2 = BSConvU(num_feat, num_feat)
+            self.add_module(f'B{i}', self.BLOCK(num_feat))
+        self.c1 = self.POINTWISE(num_block * num_feat, num_feat)
+        self.c2 = self.CONV(num_feat, num_feat)
         self.upsampler = UpsampleOneStep(num_feat, num_out_ch, upscale)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,7 +114,7 @@ class BSRN(nn.Module):
         Raises:
             ValueError: x has another number of dimensions or channels, or is smaller than 15x15.
         """
-        check_input('BSRN', x, self.num_in_ch, ESA.MIN_SIZE)
+        check_input(self.NAME, x, self.num_in_ch, ESA.MIN_SIZE)
         x = x.contiguous(memory_format=torch.channels_last)
         feat = y = self.fea_conv(torch.cat([x] * COPIES, dim=1))
         outputs = []
@@ -121,11 +131,9 @@ class BSRN(nn.Module):
             state_dict: A checkpoint's tensors by name, of a network with as many output as input channels.
 
         Returns:
-            The keyword arguments of the constructor, or None when this is not a BSRN.
+            The keyword arguments of the constructor, or None when this is not such a network.
         """
-        if not has_weights(state_dict, {'fea_conv.pw.weight': 4, 'B1.c1_r.pw.weight': 4, 'B1.esa.conv2.pw.weight': 4,
-                                        'B1.cca.conv_du.0.weight': 4, 'c1.weight': 4, 'c2.pw.weight': 4,
-                                        'upsampler.upsampleOneStep.0.weight': 4}):
+        if not has_weights(state_dict, cls.DIMENSIONS):
             return None
         num_feat, copied_ch = state_dict['fea_conv.pw.weight'].shape[:2]
         num_in_ch = copied_ch // COPIES

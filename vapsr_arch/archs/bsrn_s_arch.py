@@ -7,16 +7,14 @@ checkpoint.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vapsr_arch.archs.blocks import ESA, BSConvU, ChannelLinear, FeatureDistillation
-from vapsr_arch.archs.bsrn_arch import COPIES, UpsampleOneStep
-from vapsr_arch.archs.checks import check_input, check_positive_integers
-from vapsr_arch.archs.state_dicts import count_blocks, has_weights, tail_scale
+from vapsr_arch.archs.bsrn_arch import BSRN
 
 
 def linear_bsconvu(in_channels: int, out_channels: int) -> BSConvU:
@@ -41,8 +39,10 @@ class SmallESDB(FeatureDistillation):
         return self.conv_out(self.esa(super().forward(x)) * self.cw[:, :, None, None]) + x
 
 
-class BSRN_S(nn.Module):
-    """BSRN-S, for any integer scale. The defaults are the authors', and so are the names of the arguments.
+class BSRN_S(BSRN):
+    """BSRN-S, for any integer scale: BSRN with linear layers for its 1x1 convolutions, and smaller blocks.
+
+    Input, output and errors are BSRN's. The defaults are the authors', and so are the names of the arguments.
 
     Args:
         num_in_ch: Channels of the input, 3 for RGB.
@@ -52,73 +52,19 @@ class BSRN_S(nn.Module):
         upscale: Enlargement, 1 or more.
         conv: Kind of the 3x3 convolutions; `BSConvU` is the only one.
 
-    Attributes:
-        num_in_ch: Channels of the input.
-        scale: Enlargement.
-
     Raises:
         ValueError: An argument is not a positive integer, num_feat is below 4, or conv is not `BSConvU`.
     """
 
+    NAME = 'BSRN-S'
+    MIN_FEAT = 4
+    BLOCK = SmallESDB
+    POINTWISE = ChannelLinear
+    CONV = staticmethod(linear_bsconvu)
+    DIMENSIONS: ClassVar[Mapping[str, int]] = {
+        'fea_conv.pw.weight': 2, 'B1.c1_r.pw.weight': 2, 'B1.esa.conv2.weight': 4, 'B1.cw': 2, 'c1.weight': 2,
+        'c2.pw.weight': 2, 'upsampler.upsampleOneStep.0.weight': 4}
+
     def __init__(self, num_in_ch: int = 3, num_feat: int = 48, num_block: int = 5, num_out_ch: int = 3, upscale: int = 4,
                  conv: str = 'BSConvU') -> None:
-        super().__init__()
-        check_positive_integers('BSRN-S', num_in_ch=num_in_ch, num_feat=num_feat, num_block=num_block,
-                                num_out_ch=num_out_ch, upscale=upscale)
-        if num_feat < 4:
-            raise ValueError(f'BSRN-S: num_feat must be 4 at least, not {num_feat}')
-        if conv != 'BSConvU':
-            raise ValueError(f'BSRN-S: conv must be BSConvU, not {conv!r}')
-        self.num_in_ch = num_in_ch
-        self.scale = upscale
-        self.num_block = num_block
-
-        self.fea_conv = linear_bsconvu(COPIES * num_in_ch, num_feat)
-        for i in range(1, num_block + 1):
-            self.add_module(f'B{i}', SmallESDB(num_feat))
-        self.c1 = ChannelLinear(num_block * num_feat, num_feat)
-        self.c2 = linear_bsconvu(num_feat, num_feat)
-        self.upsampler = UpsampleOneStep(num_feat, num_out_ch, upscale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Enlarges a batch of images.
-
-        Args:
-            x: N x num_in_ch x H x W, values in [0, 1], RGB; any memory format. H and W of 15 and more.
-
-        Returns:
-            N x num_out_ch x (scale H) x (scale W), values about [0, 1], not clipped.
-
-        Raises:
-            ValueError: x has another number of dimensions or channels, or is smaller than 15x15.
-        """
-        check_input('BSRN-S', x, self.num_in_ch, ESA.MIN_SIZE)
-        x = x.contiguous(memory_format=torch.channels_last)
-        feat = y = self.fea_conv(torch.cat([x] * COPIES, dim=1))
-        outputs = []
-        for i in range(1, self.num_block + 1):
-            y = self.get_submodule(f'B{i}')(y)
-            outputs.append(y)
-        return self.upsampler(self.c2(F.gelu(self.c1(torch.cat(outputs, dim=1)))) + feat)
-
-    @classmethod
-    def infer(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Reads the constructor's arguments off a state dict.
-
-        Args:
-            state_dict: A checkpoint's tensors by name, of a network with as many output as input channels.
-
-        Returns:
-            The keyword arguments of the constructor, or None when this is not a BSRN-S.
-        """
-        if not has_weights(state_dict, {'fea_conv.pw.weight': 2, 'B1.c1_r.pw.weight': 2, 'B1.esa.conv2.weight': 4,
-                                        'B1.cw': 2, 'c1.weight': 2, 'c2.pw.weight': 2,
-                                        'upsampler.upsampleOneStep.0.weight': 4}):
-            return None
-        num_feat, copied_ch = state_dict['fea_conv.pw.weight'].shape
-        num_in_ch = copied_ch // COPIES
-        scale = tail_scale(state_dict['upsampler.upsampleOneStep.0.weight'].shape[0], num_in_ch)
-        if scale is None:
-            return None
-        return dict(num_in_ch=num_in_ch, num_feat=num_feat, num_block=count_blocks(state_dict, 'B{}.c5.weight'),
-                    num_out_ch=num_in_ch, upscale=scale)
+        super().__init__(num_in_ch, num_feat, num_block, num_out_ch, upscale, conv)
