@@ -22,7 +22,7 @@ $(VENV)/installed: constraints.txt setup.py pyproject.toml
 	$(PIP) torch
 	$(PIP) torchvision numpy cython setuptools wheel
 	$(PIP) --no-build-isolation basicsr
-	$(PIP) --no-build-isolation -e '.[demo,test]'
+	$(PIP) --no-build-isolation -e '.[benchmark,demo,test]'
 	@touch $@
 
 demo: install

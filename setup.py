@@ -33,8 +33,9 @@ setup(
         'pydantic>=2', 'typer', 'safetensors', 'setuptools',
     ],
     extras_require={
+        'benchmark': ['fvcore', 'matplotlib'],
         'demo': ['scikit-image', 'matplotlib'],
-        'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib'],
+        'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore'],
     },
     entry_points={'console_scripts': ['vapsr = vapsr_arch.cli:main']},
 )
