@@ -1,0 +1,182 @@
+"""What a network costs: parameters, multi-adds, activations, latency and peak memory.
+
+Every function works on a copy in evaluation mode: the network it is given stays as it is. Input sizes are height and
+width in pixels; the inputs have `network.num_in_ch` channels, or 3.
+"""
+
+import copy
+import math
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
+from fvcore.nn.jit_analysis import JitModelAnalysis
+from torch import Tensor, nn
+
+from vapsr_arch.errors import VapsrError
+
+WARM_UP = 3  # forward passes before the clock starts
+CLEAR_REFS = Path('/proc/self/clear_refs')
+
+
+class Latency(NamedTuple):
+    """How long one forward pass takes: the median in seconds, on what (threads or GPU), and of how many passes."""
+
+    seconds: float
+    device: str
+    repeats: int
+
+
+def num_parameters(network: nn.Module) -> int:
+    """The number of parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def multi_adds(network: nn.Module, scale: int, output_size: tuple[int, int] = (720, 1280)) -> int:
+    """Multiply-accumulates of one forward pass, as papers on super-resolution count them.
+
+    Those of convolutions, linear layers and other matrix products; biases, normalisations, activation functions and
+    interpolations are not counted, though fvcore would count some of them.
+
+    Args:
+        network: The network.
+        scale: Its enlargement.
+        output_size: Size of the output. The input is the smallest whose output covers it: 320x180 pixels for the default
+            at x4, 427x240 at x3, 640x360 at x2.
+    """
+    image_size = tuple(math.ceil(side / scale) for side in output_size)
+    return _count(FlopCountAnalysis, network, image_size, {'conv', 'linear', 'addmm', 'mm', 'bmm', 'matmul', 'einsum'})
+
+
+def activations(network: nn.Module, input_size: tuple[int, int] = (256, 256)) -> int:
+    """Elements of the outputs of all convolutions, as the NTIRE challenges on efficient super-resolution count them.
+
+    Linear layers are not counted, so that a network with 1x1 convolutions written as linear layers, such as BSRN-S,
+    seems to have fewer.
+    """
+    return _count(ActivationCountAnalysis, network, input_size, {'conv'})
+
+
+def _count(analysis: Callable[..., JitModelAnalysis], network: nn.Module, input_size: tuple[int, int],
+           operators: set[str]) -> int:
+    network, image = _copy(network, input_size, 'cpu')  # fvcore's trace does not bear the meta device
+    counts = (analysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+              .tracer_warnings('none'))
+    with torch.no_grad():
+        return sum(int(count) for operator, count in counts.by_operator().items() if operator in operators)
+
+
+def latency(network: nn.Module, input_size: tuple[int, int] = (180, 320), device: str = 'cpu', repeats: int = 20,
+            max_seconds: float = 60) -> Latency:
+    """Times forward passes of one image, after a warm-up, and takes the median.
+
+    On a CPU by the wall clock, with the threads torch is set to; on a GPU by CUDA events, without the transfer of the
+    image. Weights and image are float32 and channels_last, as `VapSRModel` has them.
+
+    Args:
+        network: The network.
+        input_size: Size of the input.
+        device: A torch device.
+        repeats: How many passes are timed.
+        max_seconds: After this time no further pass begins, but one is always timed.
+    """
+    network, image = _copy(network, input_size, device)
+    on_gpu = image.is_cuda
+    time_once = _gpu_seconds if on_gpu else _cpu_seconds
+    stop = time.perf_counter() + max_seconds
+    times = []
+    with torch.inference_mode():
+        for _ in range(WARM_UP):
+            network(image)
+        while not times or (len(times) < repeats and time.perf_counter() < stop):
+            times.append(time_once(network, image))
+    where = torch.cuda.get_device_name(image.device) if on_gpu else f'CPU, {torch.get_num_threads()} threads'
+    return Latency(statistics.median(times), where, len(times))
+
+
+def _cpu_seconds(network: nn.Module, image: Tensor) -> float:
+    start = time.perf_counter()
+    network(image)
+    return time.perf_counter() - start
+
+
+def _gpu_seconds(network: nn.Module, image: Tensor) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    network(image)
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
+def peak_memory(network: nn.Module, input_size: tuple[int, int] = (180, 320), device: str = 'cpu') -> int | None:
+    """The most memory that the weights, one image and its forward pass take at once, in bytes.
+
+    On a GPU it is the peak of torch's CUDA allocator; on a CPU the growth of the resident memory of a fresh process, so
+    that it is not hidden in memory that this one has already. Memory of the libraries themselves is not counted.
+
+    Args:
+        network: The network. For a CPU, its class must be importable, not of the script that runs.
+        input_size: Size of the input.
+        device: A torch device.
+
+    Returns:
+        Bytes, or None for a CPU where the system does not tell a process its peak (it is Linux that does).
+
+    Raises:
+        VapsrError: The process ended early, such as for want of memory.
+    """
+    if torch.device(device).type == 'cuda':
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        _forward_once(network, input_size, device)
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    if not os.access(CLEAR_REFS, os.W_OK):
+        return None
+    child = subprocess.run([sys.executable, '-m', __name__], input=pickle.dumps((network, input_size)),
+                           capture_output=True, env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
+    if child.returncode:
+        reason = child.stderr.decode(errors='replace').strip().splitlines() or [f'exit code {child.returncode}']
+        raise VapsrError(f'the peak memory of {type(network).__name__} at {input_size[1]}x{input_size[0]} pixels could not '
+                         f'be measured: {reason[-1]}')
+    return int(child.stdout)
+
+
+def _cpu_growth(network: nn.Module, input_size: tuple[int, int]) -> int:
+    """What `peak_memory` measures in its own process."""
+    _forward_once(network, tuple(min(side, 32) for side in input_size), 'cpu')  # loads what is loaded once
+    CLEAR_REFS.write_text('5')  # sets the peak, VmHWM, to the present, VmRSS: proc(5)
+    before = _status_bytes('VmRSS')
+    _forward_once(network, input_size, 'cpu')
+    return _status_bytes('VmHWM') - before
+
+
+def _status_bytes(key: str) -> int:
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f'{key}:'))
+
+
+def _forward_once(network: nn.Module, input_size: tuple[int, int], device: str) -> None:
+    network, image = _copy(network, input_size, device)
+    with torch.inference_mode():
+        network(image)
+
+
+def _copy(network: nn.Module, input_size: tuple[int, int], device: str) -> tuple[nn.Module, Tensor]:
+    """A copy of the network on a device, in evaluation mode, and an image for it."""
+    network = copy.deepcopy(network).eval().to(device, torch.float32, memory_format=torch.channels_last)
+    image = torch.rand(1, getattr(network, 'num_in_ch', 3), *input_size, device=device)
+    return network, image.contiguous(memory_format=torch.channels_last)
+
+
+if __name__ == '__main__':
+    print(_cpu_growth(*pickle.load(sys.stdin.buffer)))
