@@ -8,6 +8,7 @@ import typer
 
 from vapsr_arch import __version__
 from vapsr_arch.cli import data, weights
+from vapsr_arch.cli.benchmark import benchmark
 from vapsr_arch.cli.pipeline_options import SETTINGS
 from vapsr_arch.cli.test import test
 from vapsr_arch.cli.train import train
@@ -17,6 +18,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
                   help='VapSR: efficient image super-resolution through BasicSR.')
 app.command(context_settings=SETTINGS)(train)
 app.command(context_settings=SETTINGS)(test)
+app.command()(benchmark)
 app.add_typer(data.app, name='data')
 app.add_typer(weights.app, name='weights')
 

@@ -1,0 +1,69 @@
+"""A benchmark of three small networks, of which one has no checkpoint."""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import pytest
+import torch
+import yaml
+
+from tests.conftest import SMALL_NETWORK, photograph
+from vapsr_arch.archs import NETWORKS
+from vapsr_arch.cli import main
+from vapsr_arch.data.matlab_resize import imresize
+from vapsr_arch.metrics import cost
+
+SMALL = {'VapSR': SMALL_NETWORK, 'IMDN': {'type': 'IMDN', 'scale': 2, 'num_feat': 16, 'num_block': 1}}
+
+
+def _options(name: str, network: dict[str, Any], **more: Any) -> dict[str, Any]:
+    sets = {'test_1': 'photos', 'test_2': 'absent'}
+    return {
+        'name': f'test_{name}_x2', 'model_type': 'VapSRModel', 'scale': 2, 'num_gpu': 0,
+        'datasets': {phase: {'name': folder, 'type': 'PairedImageDataset', 'dataroot_gt': f'datasets/{folder}/HR',
+                             'dataroot_lq': f'datasets/{folder}/LR', 'io_backend': {'type': 'disk'}}
+                     for phase, folder in sets.items()},
+        'network_g': network, 'path': {'pretrain_network_g': f'{name}.pth'},
+        'val': {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True},
+                            'ssim': {'type': 'calculate_ssim', 'crop_border': 2, 'test_y_channel': True}}}, **more}
+
+
+def write_options(name: str, network: dict[str, Any], **more: Any) -> str:
+    """Writes NAME.yml into the current folder."""
+    Path(f'{name}.yml').write_text(yaml.safe_dump(_options(name, network, **more), sort_keys=False))
+    return f'{name}.yml'
+
+
+class Benchmarked(NamedTuple):
+    """A folder with option files and a benchmark of them in `out`, and how the command ended."""
+
+    folder: Path
+    out: Path
+    code: int
+
+
+@pytest.fixture(scope='package')
+def benchmarked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Benchmarked]:
+    """`vapsr benchmark VapSR.yml IMDN.yml broken.yml -o out --compare photos/2`, run in its folder, which is current."""
+    folder = tmp_path_factory.mktemp('benchmark')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(cost, 'latency', functools.partial(cost.latency, repeats=1))
+        for index in range(5):
+            hr = photograph(64, 96, index)
+            for kind, image in (('HR', hr), ('LR', imresize(hr, 1 / 2))):
+                path = folder / f'datasets/photos/{kind}/{index}.png'
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), image)
+        for name, network in SMALL.items():
+            torch.manual_seed(0)
+            arguments = {key: value for key, value in network.items() if key != 'type'}
+            torch.save({'params': NETWORKS[name](**arguments).state_dict()}, f'{name}.pth')
+            write_options(name, network)
+        write_options('broken', SMALL_NETWORK)
+        with pytest.raises(SystemExit) as stop:
+            main(['benchmark', 'VapSR.yml', 'IMDN.yml', 'broken.yml', '-o', 'out', '--compare', 'photos/2'])
+        yield Benchmarked(folder, folder / 'out', stop.value.code)

@@ -1,0 +1,172 @@
+"""`vapsr benchmark`: what it measures, keeps, refuses and writes."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pytest
+import yaml
+
+from tests.conftest import SMALL_NETWORK, Finished
+from tests.report.conftest import SMALL, Benchmarked, write_options
+from vapsr_arch.archs import NETWORKS
+from vapsr_arch.data.matlab_resize import imresize
+from vapsr_arch.errors import OptionsError
+from vapsr_arch.report.benchmark import Benchmark
+from vapsr_arch.report.published import published
+from vapsr_arch.report.report import find_image
+
+
+def _results(folder: Benchmarked) -> list[dict]:
+    return json.loads((folder.out / 'results.json').read_text())['networks']
+
+
+def test_one_network_that_fails_leaves_the_others_and_exit_code_1(benchmarked: Benchmarked) -> None:
+    bicubic, vapsr, imdn, broken = _results(benchmarked)
+    assert benchmarked.code == 1
+    assert [bicubic['title'], vapsr['title'], imdn['title'], broken['title']] == ['bicubic', 'VapSR', 'IMDN', 'broken']
+    assert broken['failure'] == 'there is no checkpoint broken.pth'
+    assert not bicubic['failure'] and not vapsr['failure'] and not imdn['failure']
+    assert '| broken | failed: there is no checkpoint broken.pth |' in (benchmarked.out / 'table.md').read_text()
+
+
+def test_scores_are_those_of_basicsrs_test_loop(benchmarked: Benchmarked) -> None:
+    _, vapsr, *_ = _results(benchmarked)
+    with open(benchmarked.out / 'results/test_VapSR_x2/photos.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert vapsr['images']['photos'] == {row['image']: {'psnr': float(row['psnr']), 'ssim': float(row['ssim'])} for row in rows}
+    assert vapsr['scores']['photos']['psnr'] == pytest.approx(sum(float(row['psnr']) for row in rows) / 5)
+
+
+def test_bicubic_is_matlabs(benchmarked: Benchmarked) -> None:
+    from basicsr.metrics import calculate_psnr
+    bicubic = _results(benchmarked)[0]
+    lr, hr = (cv2.imread(str(benchmarked.folder / f'datasets/photos/{kind}/3.png')) for kind in ('LR', 'HR'))
+    assert bicubic['images']['photos']['3']['psnr'] == calculate_psnr(imresize(lr, 2), hr, 2, test_y_channel=True)
+
+
+def test_costs_are_measured(benchmarked: Benchmarked) -> None:
+    for run in _results(benchmarked)[1:3]:
+        arguments = {key: value for key, value in SMALL[run['title']].items() if key != 'type'}
+        network = NETWORKS[run['title']](**arguments)
+        assert run['parameters'] == sum(parameter.numel() for parameter in network.parameters())
+        assert run['multi_adds'] > 640 * 360 * run['parameters'] * 0.5
+        assert run['activations'] > 0 and run['latency'] > 0
+        assert len(run['weights']['sha256']) == 64
+
+
+def test_results_name_the_machine_the_versions_and_the_options(benchmarked: Benchmarked) -> None:
+    results = json.loads((benchmarked.out / 'results.json').read_text())
+    assert {'device', 'threads', 'torch', 'basicsr', 'python'} <= set(results['machine'])
+    assert results['options']['VapSR.yml']['network_g'] == SMALL_NETWORK
+
+
+def test_the_csv_has_a_row_a_network_in_full_precision(benchmarked: Benchmarked) -> None:
+    with open(benchmarked.out / 'table.csv', newline='') as file:
+        rows = {row['network']: row for row in csv.DictReader(file)}
+    run = _results(benchmarked)[2]
+    assert float(rows['IMDN']['photos_psnr']) == run['scores']['photos']['psnr']
+    assert int(rows['IMDN']['parameters']) == run['parameters']
+    assert rows['broken']['failure'] and not rows['broken']['photos_psnr']
+
+
+def test_the_plots_and_the_strip_are_pictures(benchmarked: Benchmarked) -> None:
+    for name in ('psnr_parameters.png', 'psnr_latency.png', 'compare_photos_2.png'):
+        height, width = cv2.imread(str(benchmarked.out / name)).shape[:2]
+        assert 150 < height < width < 1500, name
+    for name in ('psnr_parameters.svg', 'psnr_latency.svg'):
+        text = (benchmarked.out / name).read_text()
+        assert '>VapSR</text>' in text and '>IMDN</text>' in text
+
+
+def test_what_is_unchanged_is_not_run_again(benchmarked: Benchmarked, capfd: pytest.CaptureFixture) -> None:
+    shutil.copy('IMDN.pth', 'IMDN-2.pth')
+    write_options('IMDN-2', SMALL['IMDN'])
+    benchmark = Benchmark(['VapSR.yml', 'IMDN.yml', 'IMDN-2.yml'], benchmarked.out)
+    csvs = {name: benchmarked.out / f'results/test_{name}_x2/photos.csv' for name in ('VapSR', 'IMDN')}
+    before = {name: path.stat().st_mtime_ns for name, path in csvs.items()}
+    csvs['VapSR'].parent.joinpath('visualization/photos/4_test_VapSR_x2.png').unlink()
+    benchmark.run()
+    err = capfd.readouterr().err
+    assert 'IMDN: unchanged, not run again' in err and 'VapSR: unchanged' not in err
+    assert csvs['IMDN'].stat().st_mtime_ns == before['IMDN']
+    assert csvs['VapSR'].stat().st_mtime_ns > before['VapSR']
+    assert [run.title for _, run in benchmark.finished] == ['VapSR', 'IMDN', 'IMDN-2']
+    assert benchmark.runs[2].scores == benchmark.runs[3].scores
+
+
+def test_a_changed_checkpoint_is_a_changed_fingerprint(benchmarked: Benchmarked) -> None:
+    test, *_ = Benchmark(['VapSR.yml'], benchmarked.out).tests
+    before = test.fingerprint('cpu')
+    assert test.fingerprint('cpu') == before
+    test.options['path']['pretrain_network_g'] = 'IMDN.pth'
+    assert test.fingerprint('cpu') != before
+
+
+def test_a_set_that_is_not_there_is_left_out_and_said_so(benchmarked: Benchmarked, capfd: pytest.CaptureFixture) -> None:
+    benchmark = Benchmark(['VapSR.yml'], benchmarked.out)
+    assert list(benchmark.sets) == ['photos']
+    assert 'absent is left out: there is no datasets/absent/HR' in capfd.readouterr().out
+
+
+@pytest.mark.parametrize('name, changes, words', [
+    ('other', {'scale': 4, 'network_g': {**SMALL_NETWORK, 'scale': 4}},
+     'VapSR.yml is for x2, other.yml for x4: a benchmark is of one scale'),
+    ('other', {'name': 'test_VapSR_x2'}, 'VapSR.yml and other.yml are both called VapSR: give one another name'),
+    ('other', {'val': {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 4}}}},
+     'VapSR.yml and other.yml measure differently (val.metrics): their figures could not be compared'),
+    ('other', {'datasets': {'test': {'name': 'photos', 'type': 'PairedImageDataset', 'dataroot_gt': 'datasets/photos/HR',
+                                     'dataroot_lq': 'datasets/photos/HR', 'io_backend': {'type': 'disk'}}}},
+     'VapSR.yml and other.yml name different images photos: give one set another name'),
+])
+def test_what_cannot_stand_in_one_table_is_refused(benchmarked: Benchmarked, vapsr: Callable[..., Finished], name: str,
+                                                   changes: dict, words: str) -> None:
+    network = changes.pop('network_g', SMALL_NETWORK)
+    option_file = write_options(name, network)
+    options = yaml.safe_load(Path(option_file).read_text()) | changes
+    Path(option_file).write_text(yaml.safe_dump(options))
+    result = vapsr('benchmark', 'VapSR.yml', option_file, '-o', 'refused')
+    assert (result.code, words in result.err) == (2, True), result.err
+    assert not Path('refused').exists()
+
+
+def test_without_one_set_it_says_how_to_get_them(workspace: Path, vapsr: Callable[..., Finished]) -> None:
+    option_file = write_options('VapSR', SMALL_NETWORK)
+    shutil.rmtree('datasets')
+    result = vapsr('benchmark', option_file, '-o', 'out')
+    assert result.code == 1
+    assert 'not one set of the option files is there' in result.err and 'vapsr data fetch' in result.err
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence(benchmarked: Benchmarked, monkeypatch: pytest.MonkeyPatch,
+                                                 vapsr: Callable[..., Finished]) -> None:
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    result = vapsr('benchmark', 'VapSR.yml', '-o', 'out', '--device', 'cuda')
+    assert (result.code, result.err) == (1, 'Error: --device cuda: torch finds no CUDA GPU here\n')
+
+
+def test_images_are_found_by_name(benchmarked: Benchmarked) -> None:
+    benchmark = Benchmark(['VapSR.yml'], benchmarked.out)
+    assert find_image(benchmark, '3') == find_image(benchmark, 'photos/3') == ('photos', '3')
+    with pytest.raises(OptionsError, match='--compare photos/33: no test image is called that; did you mean'):
+        find_image(benchmark, 'photos/33')
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (('--crop', '0', '0', '8', '8'), 'give --compare IMAGE once'),
+    (('--compare', '1', '--crop', '90', '0', '8', '8'), '--crop 90 0 8 8 is not within photos/1, which is 96x64'),
+])
+def test_a_crop_is_of_one_image_and_within_it(benchmarked: Benchmarked, vapsr: Callable[..., Finished],
+                                              arguments: tuple[str, ...], words: str) -> None:
+    result = vapsr('benchmark', 'VapSR.yml', '-o', 'refused', *arguments)
+    assert (result.code, words in result.err) == (2, True), result.err
+    assert not Path('refused').exists()
+
+
+def test_published_figures_are_of_exactly_that_network() -> None:
+    assert published('vapsr', 4, 342220)['sets']['Set5'] == [32.38, 0.8978]
+    assert published('VapSR', 4, 342221) is None
+    assert published('IMDN', 2, 715176) is None

@@ -1,0 +1,42 @@
+"""Which machine and which versions figures were measured with."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from vapsr_arch import __version__
+
+
+def _cpu() -> str:
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return models[0] if models else platform.machine()
+
+
+def describe_machine(device: str) -> dict[str, str | int]:
+    """What a reader needs to place a figure: device, threads, versions.
+
+    Args:
+        device: `cpu` or `cuda`.
+
+    Returns:
+        Plain values by name, for a JSON file or a caption.
+    """
+    return {
+        'device': torch.cuda.get_device_name() if device == 'cuda' else _cpu(),
+        'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1,
+        'threads': torch.get_num_threads(),
+        'system': platform.platform(),
+        'python': platform.python_version(),
+        'vapsr_arch': __version__,
+        'torch': torch.__version__,
+        'basicsr': version('basicsr'),
+        'opencv-python': version('opencv-python'),
+        'numpy': version('numpy'),
+    }
