@@ -59,7 +59,8 @@ def draw_image_strip(benchmark: Benchmark, set_name: str, name: str, patch: Patc
     layers = [('bicubic', image.bicubic, benchmark.runs[0])]
     layers += [(run.title, cv2.imread(str(test.image_path(set_name, name))), run)
                for test, run in benchmark.finished if set_name in run.images]
-    patch = patch or where_they_differ([pixels for _, pixels, _ in layers], benchmark.scale)
+    compared = layers[1:] if len(layers) > 2 else layers
+    patch = patch or where_they_differ([pixels for _, pixels, _ in compared], benchmark.scale)
     metric = next(iter(benchmark.metrics), None)
     unit = {'psnr': ' dB'}.get(metric, '')
     panels = [Panel(_rgb(patch.of(image.hr)), 'HR')]

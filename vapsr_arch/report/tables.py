@@ -10,8 +10,9 @@ from vapsr_arch.report.published import published
 from vapsr_arch.report.runs import Run
 
 NOTES = (
-    'Multi-adds (an output of 1280x720) and activations (an input of 256x256) are counted with fvcore: multi-adds are those of '
-    'convolutions and linear layers, activations the output elements of convolutions; those of Linear layers are not counted.',
+    'Multi-adds (an output of 1280x720) are those of convolutions and Linear layers, activations (an input of 256x256) the output '
+    'elements of convolutions alone, both counted with fvcore: Linear layers, which BSRN-S has for its 1x1 convolutions, are not '
+    'among the activations.',
     'Latency (median) and peak memory are of one image of 320x180 at the input, in fp32.',
 )
 
@@ -65,7 +66,9 @@ class Comparison(NamedTuple):
 
     @property
     def differences(self) -> tuple[float, float]:
-        return self.measured['psnr'] - self.published[0], self.measured['ssim'] - self.published[1]
+        """Measured less published, rounded as published figures are; without a sign where that is 0."""
+        psnr, ssim = self.measured['psnr'] - self.published[0], self.measured['ssim'] - self.published[1]
+        return round(psnr, 2) + 0.0, round(ssim, 4) + 0.0
 
 
 def comparisons(benchmark: Benchmark) -> list[Comparison]:
