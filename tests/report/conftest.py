@@ -47,7 +47,7 @@ class Benchmarked(NamedTuple):
 
 @pytest.fixture(scope='package')
 def benchmarked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Benchmarked]:
-    """`vapsr benchmark VapSR.yml IMDN.yml broken.yml -o out --compare photos/2`, run in its folder, which is current."""
+    """A benchmark of VapSR.yml, IMDN.yml and broken.yml into `out`, with a strip and receptive fields; the current folder."""
     folder = tmp_path_factory.mktemp('benchmark')
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -65,5 +65,6 @@ def benchmarked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Benchmarke
             write_options(name, network)
         write_options('broken', SMALL_NETWORK)
         with pytest.raises(SystemExit) as stop:
-            main(['benchmark', 'VapSR.yml', 'IMDN.yml', 'broken.yml', '-o', 'out', '--compare', 'photos/2'])
+            main(['benchmark', 'VapSR.yml', 'IMDN.yml', 'broken.yml', '-o', 'out', '--compare', 'photos/2',
+                  '--receptive-field'])
         yield Benchmarked(folder, folder / 'out', stop.value.code)

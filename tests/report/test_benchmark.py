@@ -74,9 +74,9 @@ def test_the_csv_has_a_row_a_network_in_full_precision(benchmarked: Benchmarked)
 
 
 def test_the_plots_and_the_strip_are_pictures(benchmarked: Benchmarked) -> None:
-    for name in ('psnr_parameters.png', 'psnr_latency.png', 'compare_photos_2.png'):
+    for name in ('psnr_parameters.png', 'psnr_latency.png', 'compare_photos_2.png', 'receptive_fields.png'):
         height, width = cv2.imread(str(benchmarked.out / name)).shape[:2]
-        assert 150 < height < width < 1500, name
+        assert 150 < height < 1500 and 150 < width < 1500, name
     for name in ('psnr_parameters.svg', 'psnr_latency.svg'):
         text = (benchmarked.out / name).read_text()
         assert '>VapSR</text>' in text and '>IMDN</text>' in text

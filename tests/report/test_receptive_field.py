@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tests.conftest import photograph
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.report import receptive_field
+from vapsr_arch.report.comparison import Patch
 from vapsr_arch.report.receptive_field import (
     NetworkFields,
-    Window,
     diffusion_index,
     draw_receptive_fields,
     effective_receptive_field,
@@ -50,7 +50,7 @@ def test_side_of_the_square_that_holds_a_fraction() -> None:
 
 
 def test_attribution_is_zero_where_the_window_sees_nothing() -> None:
-    lam = local_attribution_map(SMALL_X2, image_of(24, 28), Window(x=20, y=16, width=4, height=6))
+    lam = local_attribution_map(SMALL_X2, image_of(24, 28), Patch(x=20, y=16, width=4, height=6))
     seen = np.zeros((24, 28), bool)
     seen[8 - 3:11 + 3, 10 - 3:12 + 3] = True  # the window's input pixels and three around them
     assert lam.shape == seen.shape and not lam[~seen].any() and (lam[seen] > 0).mean() > 0.9
@@ -71,13 +71,13 @@ def test_contributions_add_up_to_the_difference_of_the_detector() -> None:
 
 
 def test_an_attribution_of_nothing_has_no_diffusion_index() -> None:
-    lam = local_attribution_map(SMALL_X2, torch.zeros(3, 16, 16), Window(8, 8, 4, 4))
+    lam = local_attribution_map(SMALL_X2, torch.zeros(3, 16, 16), Patch(8, 8, 4, 4))
     with pytest.raises(VapsrError, match='no pixel of the image contributes to the window: choose'):
         diffusion_index(lam)
 
 
-@pytest.mark.parametrize('window', [Window(0, 0, 1, 8), Window(-1, 0, 8, 8), Window(20, 0, 8, 9), Window(0, 30, 8, 3)])
-def test_a_window_outside_the_output_is_refused(window: Window) -> None:
+@pytest.mark.parametrize('window', [Patch(0, 0, 1, 8), Patch(-1, 0, 8, 8), Patch(20, 0, 8, 9), Patch(0, 30, 8, 3)])
+def test_a_window_outside_the_output_is_refused(window: Patch) -> None:
     with pytest.raises(VapsrError) as error:
         local_attribution_map(SMALL_X2, torch.rand(3, 16, 12), window)
     assert str(error.value) == (
@@ -98,7 +98,7 @@ def test_diffusion_index() -> None:
 def test_picture(tmp_path: Path, count: int) -> None:
     random = np.random.default_rng(0)
     fields = [NetworkFields(f'Net{i}', random.random((11, 11)), random.random((16, 20))) for i in range(count)]
-    draw_receptive_fields(fields, photograph(16, 20, 1), Window(8, 8, 16, 16), 4, tmp_path / 'fields.png')
+    draw_receptive_fields(fields, photograph(16, 20, 1), Patch(8, 8, 16, 16), 4, tmp_path / 'fields.png')
     picture = cv2.imread(str(tmp_path / 'fields.png'))
     assert picture.shape[1] == 900 and picture.std() > 20
     assert [path.name for path in tmp_path.iterdir()] == ['fields.png']

@@ -31,7 +31,7 @@ def benchmark(
     images = [find_image(result, name) for name in compare or []]
     patch = crop_of(result, *images[0], crop) if crop else None
     result.run()
-    write_report(result, images, patch)
+    write_report(result, images, patch, receptive_field)
     failed = [run for run in result.runs if run.failure]
     if failed:
         raise VapsrError('; '.join(f'{run.title}: {run.failure}' for run in failed))

@@ -103,7 +103,7 @@ def write_page(benchmark: Benchmark, plots: Sequence[Path], strips: Sequence[Pat
     Args:
         benchmark: The benchmark.
         plots: Plots without suffix, of which there is an SVG.
-        strips: PNG files.
+        strips: Strips and other pictures: PNG files.
         path: The HTML file.
     """
     pictures = _pictures(benchmark)
@@ -115,7 +115,7 @@ def write_page(benchmark: Benchmark, plots: Sequence[Path], strips: Sequence[Pat
         notes=' '.join(html.escape(note) for note in NOTES),
         table=_main_table(benchmark), published=_published_table(benchmark),
         plots=''.join(f'<figure>{_inline_svg(plot.with_suffix(".svg"))}</figure>' for plot in plots),
-        strips=f'<h2>Strips</h2>{strip_tags}' if strips else '',
+        strips=f'<h2>Pictures</h2>{strip_tags}' if strips else '',
         slider_hidden='' if pictures else 'hidden',
         slider_note=f'Of each set the {IMAGES_PER_SET} images on which the networks differ most, as WebP of quality '
                     f'{WEBP_QUALITY} to keep this page small; the PNG files lie in results/.',

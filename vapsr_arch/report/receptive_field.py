@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
+from vapsr_arch.report.comparison import Patch
 
 SIGMA = 1.2  # of the Gaussian where the path of blurred images begins
 KERNEL_SIZE = 9
@@ -33,15 +34,6 @@ FRACTION = 0.95  # of the gradient, for the side of a receptive field
 COLUMNS = 4  # of the picture
 LEAST_GRADIENT = 1e-4  # that is told from none in the picture, relative to the largest
 LEAST_CONTRIBUTION = 1e-3
-
-
-class Window(NamedTuple):
-    """A rectangle of the output, in its pixels: left, top, width and height."""
-
-    x: int
-    y: int
-    width: int
-    height: int
 
 
 class NetworkFields(NamedTuple):
@@ -82,7 +74,7 @@ def receptive_field_side(erf: np.ndarray, fraction: float = FRACTION) -> int:
     return 2 * int(np.argmax(inside >= fraction * inside[-1])) + 1
 
 
-def local_attribution_map(network: nn.Module, image: Tensor, window: Window) -> np.ndarray:
+def local_attribution_map(network: nn.Module, image: Tensor, window: Patch) -> np.ndarray:
     """How much each input pixel contributes to the edges and textures in a window of the output.
 
     Args:
@@ -122,7 +114,7 @@ def integrated_gradients(network: nn.Module, image: Tensor, detector: Callable[[
     return total
 
 
-def gradient_detector(output: Tensor, window: Window) -> Tensor:
+def gradient_detector(output: Tensor, window: Patch) -> Tensor:
     """The paper's detector of edges and textures: the sum of the gradient's magnitude over a window.
 
     Args:
@@ -175,7 +167,7 @@ def _blurred(image: Tensor, sigma: float) -> Tensor:
     return F.conv2d(rows, kernel.transpose(2, 3), groups=len(image))[0]
 
 
-def draw_receptive_fields(networks: Sequence[NetworkFields], image: np.ndarray, window: Window, scale: int,
+def draw_receptive_fields(networks: Sequence[NetworkFields], image: np.ndarray, window: Patch, scale: int,
                           path: str | os.PathLike) -> None:
     """Draws a column a network: the effective receptive field, and below it the local attribution map on the image.
 

@@ -10,9 +10,9 @@ from vapsr_arch.report.published import published
 from vapsr_arch.report.runs import Run
 
 NOTES = (
-    'Multi-adds (an output of 1280x720) are those of convolutions and Linear layers, activations (an input of 256x256) the output '
-    'elements of convolutions alone, both counted with fvcore: Linear layers, which BSRN-S has for its 1x1 convolutions, are not '
-    'among the activations.',
+    'Multi-adds (an output of 1280x720) are those of convolutions and Linear layers, activations (an input of 256x256) the '
+    'output elements of convolutions alone; both are counted with fvcore. Linear layers, which BSRN-S has for its 1x1 '
+    'convolutions, are not among the activations.',
     'Latency (median) and peak memory are of one image of 320x180 at the input, in fp32.',
 )
 
