@@ -18,6 +18,7 @@ from vapsr_arch.errors import OptionsError
 from vapsr_arch.report.benchmark import Benchmark
 from vapsr_arch.report.published import published
 from vapsr_arch.report.report import find_image
+from vapsr_arch.report.runs import kept
 
 
 def _results(folder: Benchmarked) -> list[dict]:
@@ -82,28 +83,35 @@ def test_the_plots_and_the_strip_are_pictures(benchmarked: Benchmarked) -> None:
         assert '>VapSR</text>' in text and '>IMDN</text>' in text
 
 
-def test_what_is_unchanged_is_not_run_again(benchmarked: Benchmarked, capfd: pytest.CaptureFixture) -> None:
+def test_what_is_unchanged_is_not_run_again(benchmarked: Benchmarked) -> None:
+    def written(name: str) -> list[int]:
+        return [(benchmarked.out / path).stat().st_mtime_ns for path in (
+            f'results/test_{name}_x2/photos.csv', f'networks/{name}.scores.json', f'networks/{name}.cost.json')]
+
     shutil.copy('IMDN.pth', 'IMDN-2.pth')
     write_options('IMDN-2', SMALL['IMDN'])
     benchmark = Benchmark(['VapSR.yml', 'IMDN.yml', 'IMDN-2.yml'], benchmarked.out)
-    csvs = {name: benchmarked.out / f'results/test_{name}_x2/photos.csv' for name in ('VapSR', 'IMDN')}
-    before = {name: path.stat().st_mtime_ns for name, path in csvs.items()}
-    csvs['VapSR'].parent.joinpath('visualization/photos/4_test_VapSR_x2.png').unlink()
+    vapsr, imdn = written('VapSR'), written('IMDN')
+    benchmarked.out.joinpath('results/test_VapSR_x2/visualization/photos/4_test_VapSR_x2.png').unlink()
     benchmark.run()
-    err = capfd.readouterr().err
-    assert 'IMDN: unchanged, not run again' in err and 'VapSR: unchanged' not in err
-    assert csvs['IMDN'].stat().st_mtime_ns == before['IMDN']
-    assert csvs['VapSR'].stat().st_mtime_ns > before['VapSR']
+    assert written('IMDN') == imdn
+    assert [new > old for new, old in zip(written('VapSR'), vapsr)] == [True, True, False]  # an image was missing
     assert [run.title for _, run in benchmark.finished] == ['VapSR', 'IMDN', 'IMDN-2']
     assert benchmark.runs[2].scores == benchmark.runs[3].scores
 
 
-def test_a_changed_checkpoint_is_a_changed_fingerprint(benchmarked: Benchmarked) -> None:
-    test, *_ = Benchmark(['VapSR.yml'], benchmarked.out).tests
-    before = test.fingerprint('cpu')
-    assert test.fingerprint('cpu') == before
-    test.options['path']['pretrain_network_g'] = 'IMDN.pth'
-    assert test.fingerprint('cpu') != before
+def test_what_is_kept_is_measured_again_when_anything_changes(tmp_path: Path) -> None:
+    values = iter(range(10))
+    path = tmp_path / 'networks/a.json'
+
+    def measure() -> dict[str, int]:
+        return {'value': next(values)}
+
+    assert kept(path, {'weights': 'a', 'sizes': (1, 2)}, measure) == {'value': 0}
+    assert kept(path, {'weights': 'a', 'sizes': (1, 2)}, measure) == {'value': 0}
+    assert kept(path, {'weights': 'b', 'sizes': (1, 2)}, measure) == {'value': 1}
+    path.write_text('{"fingerprint": ')
+    assert kept(path, {'weights': 'b', 'sizes': (1, 2)}, measure) == {'value': 2}
 
 
 def test_a_set_that_is_not_there_is_left_out_and_said_so(benchmarked: Benchmarked, capfd: pytest.CaptureFixture) -> None:

@@ -15,7 +15,7 @@ from vapsr_arch.options import load_options
 from vapsr_arch.plugin import check_types
 from vapsr_arch.report.benchmark_sets import BenchmarkSet, measure
 from vapsr_arch.report.machine import describe_machine
-from vapsr_arch.report.runs import NetworkTest, Run, data_state, means, recall, remember
+from vapsr_arch.report.runs import NetworkTest, Run, data_state, kept, means
 
 
 def _missing(dataset: dict[str, Any]) -> str | None:
@@ -137,12 +137,10 @@ class Benchmark:
         """Bicubic enlarging, MATLAB's."""
         fingerprint = {'scale': self.scale, 'metrics': self.metrics,
                        'data': {name: data_state(section) for name, section in self._sections.items()}}
-        run = recall(self.out, 'bicubic', fingerprint)
-        if run is None:
-            run = Run('bicubic', self.scale)
-            for name, images in self.sets.items():
-                run.images[name] = {image.name: measure(image.bicubic, image.hr, self.metrics)
-                                    for image in (images[index] for index in range(len(images)))}
-                run.scores[name] = means(run.images[name])
-            remember(self.out, run, fingerprint, [])
+        run = Run('bicubic', self.scale)
+        run.images = kept(self.out / 'networks/bicubic.scores.json', fingerprint, lambda: {
+            name: {image.name: measure(image.bicubic, image.hr, self.metrics)
+                   for image in (images[index] for index in range(len(images)))}
+            for name, images in self.sets.items()})
+        run.scores = {name: means(images) for name, images in run.images.items()}
         return run

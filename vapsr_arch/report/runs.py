@@ -1,7 +1,7 @@
 """One network of a benchmark: its option file, BasicSR's test loop in a process of its own, and what was measured.
 
-What is measured is kept in `DIR/networks/NAME.json` under a fingerprint of all it depends on, and not measured again while
-that is the same.
+What is measured is kept in `DIR/networks/`, `NAME.scores.json` and `NAME.cost.json`, each with a fingerprint of all that it
+depends on, and not measured again while that is the same.
 """
 
 import csv
@@ -95,25 +95,25 @@ def data_state(dataset: Mapping[str, Any]) -> dict[str, list]:
     return state
 
 
-def recall(out: Path, title: str, fingerprint: Mapping[str, Any]) -> Run | None:
-    """What was measured before under the same fingerprint, if its images are still there."""
+def kept(path: Path, fingerprint: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was measured before under the same fingerprint, or else is measured now.
+
+    Args:
+        path: The JSON file that keeps it.
+        fingerprint: All that it depends on.
+        measure: Measures it.
+    """
+    fingerprint = json.loads(json.dumps(fingerprint))  # tuples become lists, as they do in the file
     try:
-        record = json.loads((out / 'networks' / f'{title}.json').read_text(encoding='utf-8'))
+        record = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
-        return None
-    # Through JSON, where tuples are lists.
-    if record.get('fingerprint') != json.loads(json.dumps(fingerprint)):
-        return None
-    if any(not Path(path).is_file() for path in record['files']):
-        return None
-    return Run(**record['run'])
-
-
-def remember(out: Path, run: Run, fingerprint: Mapping[str, Any], files: list[Path]) -> None:
-    """Keeps what was measured for `recall`."""
-    record = {'fingerprint': fingerprint, 'files': [str(file) for file in files], 'run': dataclasses.asdict(run)}
-    with written_whole(out / 'networks' / f'{run.title}.json') as path:
-        path.write_text(json.dumps(record, indent=1), encoding='utf-8')
+        record = {}
+    if record.get('fingerprint') == fingerprint:
+        return record['measured']
+    measured = measure()
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps({'fingerprint': fingerprint, 'measured': measured}, indent=1), encoding='utf-8')
+    return measured
 
 
 class NetworkTest:
@@ -159,13 +159,8 @@ class NetworkTest:
         load_into(network, self.checkpoint, path.get('param_key_g'), path.get('strict_load_g', True))
         return network.eval().to(memory_format=torch.channels_last)
 
-    def fingerprint(self, device: str) -> dict[str, Any]:
-        """All that the figures depend on."""
-        return {'options': self.options, 'weights': sha256(self.checkpoint), 'code': _code(), 'torch': torch.__version__,
-                'data': [data_state(dataset) for dataset in self.sets], 'device': device, 'threads': torch.get_num_threads()}
-
     def run(self, device: str, say: Callable[[str], None]) -> Run:
-        """Tests and measures the network, or recalls what was measured.
+        """Tests and measures the network, as far as that was not done before.
 
         Args:
             device: `cpu` or `cuda`.
@@ -175,31 +170,37 @@ class NetworkTest:
             The row; with `failure` set and as much else as is known where something went wrong.
         """
         row = Run(self.title, self.scale, self.options['network_g']['type'], self.option_file)
+        say(f'{self.title}: {", ".join(dataset["name"] for dataset in self.sets)}')
         try:
             if not Path(self.checkpoint).is_file():
                 raise VapsrError(f'there is no checkpoint {self.checkpoint or "(path.pretrain_network_g is not set)"}')
-            fingerprint = self.fingerprint(device)
-            known = recall(self.out, self.title, fingerprint)
-            if known:
-                say(f'{self.title}: unchanged, not run again')
-                known.option_file = self.option_file
-                return known
-            row.weights = {'path': self.checkpoint, 'sha256': fingerprint['weights']}
-            say(f'{self.title}: {", ".join(dataset["name"] for dataset in self.sets)}')
-            self._test(device)
-            row.images = {dataset['name']: self._read(dataset['name']) for dataset in self.sets}
+            row.weights = {'path': self.checkpoint, 'sha256': sha256(self.checkpoint)}
+            common = {'weights': row.weights['sha256'], 'network': self.options['network_g'], 'code': _code(),
+                      'torch': torch.__version__, 'device': device}
+            scores = {**common, 'options': self.options, 'data': [data_state(dataset) for dataset in self.sets]}
+            records = self.out / 'networks'
+            if not self._images_are_there(records):
+                (records / f'{self.title}.scores.json').unlink(missing_ok=True)
+            row.images = kept(records / f'{self.title}.scores.json', scores, lambda: self._test(device))
             row.scores = {name: means(images) for name, images in row.images.items() if images}
             say(f'{self.title}: cost')
-            self._measure_cost(row, device)
+            cost_of = {**common, 'threads': torch.get_num_threads()}
+            for name, value in kept(records / f'{self.title}.cost.json', cost_of, lambda: self._cost(device)).items():
+                setattr(row, name, value)
         except Exception as error:  # whatever one network does, the others are measured
             row.failure = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return row
-        remember(self.out, row, fingerprint,
-                 [self.image_path(name, image) for name, images in row.images.items() for image in images])
         return row
 
-    def _test(self, device: str) -> None:
-        """BasicSR's test loop, `vapsr test` in the benchmark's folder, in a process that may die."""
+    def _images_are_there(self, records: Path) -> bool:
+        """Whether the enlarged images that the scores are of are still in the benchmark's folder."""
+        try:
+            images = json.loads((records / f'{self.title}.scores.json').read_text(encoding='utf-8'))['measured']
+        except (OSError, ValueError, KeyError):
+            return False
+        return all(self.image_path(set_name, name).is_file() for set_name, names in images.items() for name in names)
+
+    def _test(self, device: str) -> dict[str, dict[str, dict[str, float]]]:
+        """BasicSR's test loop, `vapsr test` in the benchmark's folder, in a process that may die: metrics by image."""
         options = self._resolved()
         options['num_gpu'] = 1 if device == 'cuda' else 0
         option_file = self.out / 'options' / f'{self.options["name"]}.yml'
@@ -213,6 +214,7 @@ class NetworkTest:
             told = [line.removeprefix('Error: ') for line in lines if line.startswith('Error: ')] or lines[-1:]
             killed = f'killed by signal {-process.returncode}' if process.returncode < 0 else ''
             raise VapsrError(killed or (told[0] if told else f'exit code {process.returncode}'))
+        return {dataset['name']: self._read(dataset['name']) for dataset in self.sets}
 
     def _resolved(self) -> dict[str, Any]:
         """The options with absolute paths, saving its images."""
@@ -231,10 +233,8 @@ class NetworkTest:
             return {row.pop('image'): {metric: float(value) for metric, value in row.items()}
                     for row in csv.DictReader(file)}
 
-    def _measure_cost(self, row: Run, device: str) -> None:
+    def _cost(self, device: str) -> dict[str, float | int | None]:
         network = self.build()
-        row.parameters = cost.num_parameters(network)
-        row.multi_adds = cost.multi_adds(network, self.scale)
-        row.activations = cost.activations(network)
-        row.latency = cost.latency(network, device=device).seconds
-        row.memory = cost.peak_memory(network, device=device)
+        return {'parameters': cost.num_parameters(network), 'multi_adds': cost.multi_adds(network, self.scale),
+                'activations': cost.activations(network), 'latency': cost.latency(network, device=device).seconds,
+                'memory': cost.peak_memory(network, device=device)}
