@@ -70,7 +70,7 @@ def lr_rows(folder: Path) -> Iterator[Row]:
                f'{theirs / ours:.1f}x')
     cv2.imwrite(str(folder / 'image.png'), image)
     peak = peak_memory('import sys\nfrom pathlib import Path\nfrom vapsr_arch.data.lr import _make\n'
-                       '_make(Path(sys.argv[1]), {f"X{s}": sys.argv[2] for s in (2, 3, 4)}, False, "symmetric", None)',
+                       '_make(Path(sys.argv[1]), {f"X{s}": sys.argv[2] for s in (2, 3, 4)}, 0, "symmetric", None)',
                        folder / 'image.png', folder / 'one')
     yield 'memory of a worker, x2 x3 x4', '', f'{peak:.0f} MiB', ''
 

@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True, help='From a folder of photographs to a 
 InDirs = Annotated[list[Path], typer.Argument(metavar='IN_DIR', help='Folders of images.')]
 HrDirs = Annotated[list[Path], typer.Argument(metavar='HR_DIR', help='Folders of HR images.')]
 OutDir = Annotated[Path, typer.Argument(metavar='OUT_DIR', help='Made if need be; finished images in it are kept.')]
-Workers = Annotated[int | None, typer.Option(min=1, help='Processes; as many as there are cores by default.')]
+Workers = Annotated[int | None, typer.Option(min=1, help='Images at a time; as many as there are cores by default.')]
 Force = Annotated[bool, typer.Option('--force', help='Write even where the output holds something else.')]
 Border = Annotated[Literal['symmetric', 'replicate'],
                    typer.Option(help="MATLAB's rule at the border: today's, or that of R2016a and before.")]
