@@ -93,16 +93,22 @@ def check(
     gt: Annotated[str | None, typer.Option(metavar='DIR', help='HR images: a folder, an LMDB or a pack.')] = None,
     lq: Annotated[str | None, typer.Option(metavar='DIR', help='LR images.')] = None,
     scale: Annotated[int | None, typer.Option(min=1)] = None,
+    gt_size: Annotated[int | None, typer.Option(min=1, metavar='N', help='Of the crops that training is to take: HR must hold '
+                                                                         'one and be a multiple of the scale.')] = None,
     test: Annotated[list[str] | None, typer.Option(metavar='DIR', help='HR images of a test set, which must not be among '
-                                                                       '--gt; may be given again.')] = None,
+                                                                       '--gt, whole or in part; may be given again.')] = None,
     filename_tmpl: Annotated[str, typer.Option(metavar='TEMPLATE', help="LR names, '{}x4' for DIV2K's.")] = '{}',
     workers: Workers = None,
 ) -> None:
-    """Open every pair and list all faults. Exit code 1 if there are any."""
+    """Open every pair and list all faults. Exit code 1 if there are any.
+
+    Train images that are in a test set, too, are found by their pixels, whole or as crops; not those that were turned,
+    resized or compressed again, nor test images cut out of train images.
+    """
     from vapsr_arch.data.check import PairedSet, find_faults, sets_of_options
     if (opt is None) == (gt is None) or (gt is None) != (lq is None) or (gt is None) != (scale is None):
         raise OptionsError('give either -opt FILE, or --gt DIR, --lq DIR and --scale N')
-    sets = sets_of_options(opt) if opt else [PairedSet('--gt', gt, lq, scale, filename_tmpl=filename_tmpl)]
+    sets = sets_of_options(opt) if opt else [PairedSet('--gt', gt, lq, scale, True, gt_size, filename_tmpl)]
     sets += [PairedSet('--test', root, None, 1, is_train=False) for root in test or []]
     count, faults = find_faults(sets, workers)
     print('\n'.join([*faults, f'{count} HR images checked, {len(faults) or "no"} faults']))
