@@ -85,6 +85,8 @@ def test_an_option_file_with_packs(pairs: tuple[Path, Path], tmp_path: Path, vap
 
 def test_faults_of_arguments(tmp_path: Path, vapsr_output: Vapsr) -> None:
     assert 'give either -opt FILE, or --gt DIR, --lq DIR and --scale N' in vapsr_output('data', 'check', '--gt', tmp_path)[1]
+    code, output = vapsr_output('data', 'check', '-opt', 'options.yml', '--gt-size', 192)
+    assert code == 2 and 'give either -opt FILE, or --gt DIR' in output and 'with --gt-size N for training' in output
     (tmp_path / 'x.lmdb').mkdir()
     arguments = ('--gt', tmp_path / 'none', '--lq', tmp_path, '--scale', 4, '--test', tmp_path / 'x.lmdb')
     code, output = vapsr_output('data', 'check', *arguments)

@@ -179,7 +179,7 @@ def unpack(archive: Path, folder: Path, pattern: str, replacement: str) -> int:
     count = 0
     try:
         with _opened(archive) as (members, file):
-            for member in tqdm(members, archive.name, unit='file', file=sys.stderr):
+            for member in tqdm(members, f'unpack {archive.name}', unit='file', file=sys.stderr):
                 if not re.fullmatch(pattern, member.name):
                     continue
                 name = PurePosixPath(re.sub(pattern, replacement, member.name))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _WIDTH = 16  # pixels of a window, a power of 2
-_CHOSEN_BITS = 6  # one window in 64 is chosen
+_CHOSEN_BITS = 5  # one window in 32 is chosen
 _ROWS = 40
 _FEWEST = 8  # windows that tell an image from others; a plain one has none
 _MULTIPLIER = 0x9E3779B97F4A7C15
