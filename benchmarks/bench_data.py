@@ -157,7 +157,7 @@ def open_rows(folder: Path) -> Iterator[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--images', type=int, default=10000, help='sub-images of the pack that is timed; 0.7 MB each')
-    parser.add_argument('--folder', help='where to put some 15 GB for a while; the temporary folder by default')
+    parser.add_argument('--folder', help='where to put some 8 GB for a while; the temporary folder by default')
     arguments = parser.parse_args()
     load()
     torch.set_num_threads(1)
