@@ -1,7 +1,7 @@
 # make install   .venv with the versions of constraints.txt
 # make demo      test and train the shipped VapSR-S on photographs; prints a table and a picture's path
 # make test      ruff and every test
-# make bench-data  what the data tools cost, beside BasicSR's; needs some 15 GB of temporary space
+# make bench-data  what the data tools cost, beside BasicSR's; needs some 8 GB of temporary space
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt

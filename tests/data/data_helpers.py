@@ -1,6 +1,7 @@
 """Commands in subprocesses, killed ones too."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,17 @@ setattr(owner, name, function)
 main(arguments)
 '''
 
+# Runs `vapsr`; the system kills it when a file is to grow beyond some bytes: at that byte, with the rest never written.
+CUT_OFF = '''
+import resource, signal, sys
+from vapsr_arch.cli import main
+size, *arguments = sys.argv[1:]
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
+main(arguments)
+'''
+
 
 def in_subprocess(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
     environment = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
@@ -35,6 +47,12 @@ def killed_in(module: str, name: str, count: int, *arguments: object, setup: str
     """Runs `vapsr` in a subprocess that gets a SIGKILL when it calls the function for the `count`th time."""
     process = in_subprocess('-c', setup + KILLED, module, name, count, *arguments)
     assert process.returncode == -9, process.stderr
+
+
+def cut_off_at(size: int, *arguments: object) -> None:
+    """Runs `vapsr` in a subprocess that is killed in the middle of a write: when a file has so many bytes."""
+    process = in_subprocess('-c', CUT_OFF, size, *arguments)
+    assert process.returncode == -signal.SIGXFSZ, process.stderr
 
 
 def contents(folder: Path) -> dict[str, bytes]:

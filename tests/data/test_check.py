@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.conftest import photograph
 from vapsr_arch.data.lr import make_lr
 from vapsr_arch.data.packing import make_pack
 
@@ -38,7 +39,8 @@ def test_all_faults_at_once(pairs: tuple[Path, Path], tmp_path: Path, vapsr_outp
     cv2.imwrite(str(hr / 'd.bmp'), np.zeros((50, 60, 3), np.uint8))
     (hr / 'd.png').unlink()
     cv2.imwrite(str(hr / 'd.jpg'), np.zeros((50, 60, 3), np.uint8))
-    code, output = vapsr_output('data', 'check', '--gt', hr, '--lq', lr, '--scale', 4, '--test', test_set, '--workers', 1)
+    code, output = vapsr_output('data', 'check', '--gt', hr, '--lq', lr, '--scale', 4, '--gt-size', 48, '--test', test_set,
+                                '--workers', 1)
     assert code == 1
     for text in (f'{lr}/a.png cannot be decoded',
                  f'{lr}/b.png is 12x15, but {hr}/b.png is 48x64: for x4 the LR image must be 12x16',
@@ -83,7 +85,51 @@ def test_an_option_file_with_packs(pairs: tuple[Path, Path], tmp_path: Path, vap
 
 def test_faults_of_arguments(tmp_path: Path, vapsr_output: Vapsr) -> None:
     assert 'give either -opt FILE, or --gt DIR, --lq DIR and --scale N' in vapsr_output('data', 'check', '--gt', tmp_path)[1]
+    code, output = vapsr_output('data', 'check', '-opt', 'options.yml', '--gt-size', 192)
+    assert code == 2 and 'give either -opt FILE, or --gt DIR' in output and 'with --gt-size N for training' in output
     (tmp_path / 'x.lmdb').mkdir()
     arguments = ('--gt', tmp_path / 'none', '--lq', tmp_path, '--scale', 4, '--test', tmp_path / 'x.lmdb')
     code, output = vapsr_output('data', 'check', *arguments)
     assert code == 1 and 'there is no such folder of images' in output and 'x.lmdb is not an LMDB of images' in output
+
+
+def test_size_rules_of_training_are_for_those_who_ask(pairs: tuple[Path, Path], vapsr_output: Vapsr) -> None:
+    hr, lr = pairs
+    image = cv2.imread(str(hr / 'b.png'))
+    cv2.imwrite(str(hr / 'b.png'), cv2.copyMakeBorder(image, 0, 3, 0, 1, cv2.BORDER_REFLECT))  # as in a benchmark set
+    arguments = ('data', 'check', '--gt', hr, '--lq', lr, '--scale', 4, '--workers', 1)
+    assert vapsr_output(*arguments)[0] == 0
+    code, output = vapsr_output(*arguments, '--gt-size', 64)
+    assert code == 1 and 'b.png is 51x65 (height x width), not a multiple of the scale 4' in output
+    assert 'c.png is 48x48, smaller than gt_size 64' in output
+
+
+def test_sub_images_of_test_images_are_found(tmp_path: Path, vapsr_output: Vapsr) -> None:
+    for folder in ('test', 'HR', 'LR'):
+        (tmp_path / folder).mkdir()
+    test, other = photograph(200, 260, 1), photograph(200, 260, 2)
+    cv2.imwrite(str(tmp_path / 'test/whole.png'), test)
+    cv2.imwrite(str(tmp_path / 'test/plain.png'), np.full((200, 200, 3), 255, np.uint8))
+    spliced = np.concatenate([test[:64, :96], other[64:96, :96]])
+    images = {'part': test[33:129, 151:247], 'corner': test[:48, :48], 'plain': np.full((96, 96, 3), 255, np.uint8),
+              'other': other[33:129, 151:247], 'spliced': spliced}
+    for name, image in images.items():
+        cv2.imwrite(str(tmp_path / f'HR/{name}.png'), image)
+    make_lr([tmp_path / 'HR'], tmp_path / 'LR', [4], workers=1)
+    make_pack([tmp_path / 'HR'], tmp_path / 'HR.pack', workers=1)
+    for root, names in ((tmp_path / 'HR', '{}/{}.png'), (tmp_path / 'HR.pack', '{1} of {0}')):
+        code, output = vapsr_output('data', 'check', '--gt', root, '--lq', tmp_path / 'LR/X4', '--scale', 4, '--test',
+                                    tmp_path / 'test', '--workers', 1)
+        assert code == 1 and output.count('leave it out of training') == 2
+        for name in ('part', 'corner'):
+            assert f'{names.format(root, name)} is a part of the test image {tmp_path}/test/whole.png: leave it out' in output
+
+
+def test_only_listed_images_are_checked(test_options: Callable[..., str], vapsr_output: Vapsr) -> None:
+    Path('list.txt').write_text('1.png (48,48,3)\n7.png (48,48,3)\n')
+    Path('datasets/photos/HR/0.png').write_text('damaged, but not listed')
+    options = test_options(datasets={'test': {'meta_info_file': 'list.txt'}})
+    code, output = vapsr_output('data', 'check', '-opt', options, '--workers', 1)
+    assert code == 1 and '2 HR images checked, 2 faults' in output
+    for folder in ('HR', 'LR'):
+        assert f'datasets/photos/{folder}/7.png cannot be read: No such file or directory' in output

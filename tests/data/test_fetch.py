@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.data_helpers import contents, killed_in
+from tests.data.data_helpers import contents, cut_off_at, killed_in
 from vapsr_arch.data import public_sets
 from vapsr_arch.data.fetch import Source, download, unpack
 from vapsr_arch.data.weights import CHECKPOINTS
@@ -136,21 +136,56 @@ def test_faults_of_a_set(benchmark: bytes, server: ThreadingHTTPServer, tmp_path
     assert vapsr_output('data', 'fetch', 'Set5', *options, '--force')[0] == 0
 
 
-@pytest.mark.parametrize(('module', 'name', 'count', 'asked'), [
-    ('vapsr_arch.data.fetch', 'tqdm.update', 2, ['bytes=2097152-']), ('vapsr_arch.files', 'Path.replace', 4, [])])
-def test_killed_and_run_again_gives_the_same_bytes(module: str, name: str, count: int, asked: list[str], benchmark: bytes,
-                                                   tmp_path: Path, server: ThreadingHTTPServer, vapsr_output: Vapsr) -> None:
+@pytest.fixture
+def checkpoint(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serves a made-up VapSR-S.pth, with its own sum."""
+    server.files['VapSR-S.pth'] = CONTENT
+    monkeypatch.setitem(CHECKPOINTS, 'VapSR-S', CHECKPOINTS['VapSR-S']._replace(sha256=hashlib.sha256(CONTENT).hexdigest()))
+
+
+FETCH = ('data', 'fetch', 'Set5')
+GET = ('weights', 'get', 'VapSR-S')
+
+
+@pytest.mark.parametrize(('command', 'function', 'count', 'asked'), [
+    # Between two steps: killed when a function is called for the `count`th time.
+    (FETCH, 'vapsr_arch.data.fetch:tqdm.update', 2, ['bytes=2097152-']), (FETCH, 'vapsr_arch.data.fetch:Path.rename', 1, None),
+    (FETCH, 'vapsr_arch.files:Path.replace', 2, []), (FETCH, 'vapsr_arch.files:Path.replace', 4, []),
+    (GET, 'vapsr_arch.data.fetch:tqdm.update', 2, ['bytes=2097152-']), (GET, 'vapsr_arch.data.fetch:Path.rename', 1, None),
+    # In the middle of a write: killed when a file has `count` bytes.
+    (FETCH, None, 1, None), (FETCH, None, 3_000_000, ['bytes=3000000-']), (GET, None, 3_000_000, ['bytes=3000000-'])])
+def test_killed_and_run_again_gives_the_same_bytes(command: tuple, function: str | None, count: int, asked: list[str] | None,
+                                                   benchmark: bytes, checkpoint: None, tmp_path: Path,
+                                                   server: ThreadingHTTPServer, vapsr_output: Vapsr) -> None:
     def arguments(folder: str) -> tuple:
-        return 'data', 'fetch', 'Set5', '--out', tmp_path / folder, '--mirror', server.url
+        return *command, '--out', tmp_path / folder, '--mirror', server.url
     assert vapsr_output(*arguments('undisturbed'))[0] == 0
-    # The subprocess knows the real archive's sum alone.
-    setup = 'import vapsr_arch.data.fetch as fetch\nfetch.has_checksum = lambda path, checksum: True\n'
-    killed_in(module, name, count, *arguments('killed'), setup=setup)
-    assert contents(tmp_path / 'killed') != contents(tmp_path / 'undisturbed')
+    if function:
+        # The subprocess knows the real files' sums alone.
+        setup = 'import vapsr_arch.data.fetch as fetch\nfetch.has_checksum = lambda path, checksum: True\n'
+        killed_in(*function.split(':'), count, *arguments('killed'), setup=setup)
+    else:
+        cut_off_at(count, *arguments('killed'))
+    left, wanted = contents(tmp_path / 'killed'), contents(tmp_path / 'undisturbed')
+    for name in left:  # what is half-written is hidden
+        assert Path(name).name.startswith('.') or left[name] == wanted[name]
+    assert left and left != wanted
     server.ranges.clear()
     assert vapsr_output(*arguments('killed'))[0] == 0
-    assert server.ranges == asked
-    assert contents(tmp_path / 'killed') == contents(tmp_path / 'undisturbed')
+    assert asked is None or server.ranges == asked
+    assert contents(tmp_path / 'killed') == wanted
+
+
+@pytest.mark.parametrize(('command', 'url', 'path'), [
+    (FETCH, 'benchmark.tar', 'archives/benchmark.tar'), (GET, 'VapSR-S.pth', 'VapSR-S.pth')])
+def test_commands_without_a_network(command: tuple, url: str, path: str, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    with socket.socket() as unused:
+        unused.bind(('127.0.0.1', 0))
+        mirror = f'http://127.0.0.1:{unused.getsockname()[1]}'
+        code, output = vapsr_output(*command, '--out', tmp_path, '--mirror', mirror)
+    assert code == 1
+    assert re.fullmatch(rf'Error: {mirror}/{re.escape(url)} cannot be downloaded \(.*\): run again to go on, or put the file at '
+                        rf'{tmp_path}/{re.escape(path)}', output.splitlines()[-1])
 
 
 @pytest.mark.parametrize('make', [tar, zipped])

@@ -1,6 +1,7 @@
 """`vapsr data lr | subimages | lmdb | pack`: what they write, what they refuse, and that a kill leaves no trace."""
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.data.data_helpers import ROOT, contents, in_subprocess, killed_in
+from tests.data.data_helpers import ROOT, contents, cut_off_at, in_subprocess, killed_in
+from vapsr_arch.data import lmdb_store
 from vapsr_arch.data.lmdb_store import key_of
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
 from vapsr_arch.data.pack import Pack
@@ -94,6 +96,35 @@ def test_other_settings_are_something_else(photographs: Path, tmp_path: Path, va
     vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, *ONE)
     code, output = vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, '--border', 'replicate', *ONE)
     assert code == 1 and 'holds something else than vapsr data lr with these settings makes' in output
+
+
+def test_a_folder_once_forced_goes_on_without(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    def lr(*more: object) -> tuple[int, str]:
+        return vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, *ONE, *more)
+    lr()
+    good = (photographs / 'b.png').read_bytes()
+    (photographs / 'b.png').write_bytes(good[:3000])
+    assert lr('--border', 'replicate', '--force')[0] == 1
+    (photographs / 'b.png').write_bytes(good)
+    assert lr('--border', 'replicate')[0] == 0
+    for source in photographs.iterdir():
+        want = imresize(mod_crop(read(source), 2), 1 / 2, 'replicate')
+        np.testing.assert_array_equal(read(tmp_path / 'LR/X2' / source.name), want)
+
+
+@pytest.mark.parametrize(('arguments', 'size'), [(('lmdb', 'HR', 'out.lmdb'), 20000), (('pack', 'HR', 'out.pack'), 5000)])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(arguments: tuple, size: int, photographs: Path, tmp_path: Path,
+                                                        vapsr_output: Vapsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = contents(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        code, output = vapsr_output('data', *arguments, *ONE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 1 and f'Error: {arguments[2]} cannot be written: ' in output
+    assert contents(tmp_path) == before
 
 
 def test_faults_of_input(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
@@ -181,34 +212,45 @@ def test_lr_is_made_when_packing(photographs: Path, tmp_path: Path, vapsr_output
         np.testing.assert_array_equal(lr[position], imresize(want, 1 / 4))
 
 
-WRITERS = {
-    'lr': (('lr', 'HR', 'out', '--scale', 2, 4), ('vapsr_arch.files', 'Path.replace')),
-    'lr, half a file': (('lr', 'HR', 'out', '--scale', 2, 4), ('vapsr_arch.files', 'os.fsync')),
-    'subimages': (('subimages', 'HR', 'out', '--size', 24, '--step', 12), ('vapsr_arch.files', 'Path.replace')),
-    'lmdb': (('lmdb', 'HR', 'out.lmdb'), ('vapsr_arch.data.lmdb_store', 'read_bytes')),
-    'lmdb, last step': (('lmdb', 'HR', 'out.lmdb'), ('vapsr_arch.data.lmdb_store', 'Path.rename')),
-    'pack': (('pack', 'HR', 'out.pack', '--scale', 2), ('vapsr_arch.data.pack', 'PackWriter.add')),
-    'pack, last step': (('pack', 'HR', 'out.pack', '--scale', 2), ('vapsr_arch.data.packing', 'os.replace')),
-}
+LR = ('lr', 'HR', 'out', '--scale', 2, 4)
+SUBIMAGES = ('subimages', 'HR', 'out', '--size', 24, '--step', 12)
+LMDB = ('lmdb', 'HR', 'out.lmdb')
+PACK = ('pack', 'HR', 'out.pack', '--scale', 2)
 
 
-@pytest.mark.parametrize('name', WRITERS)
-def test_killed_and_run_again_gives_the_same_bytes(name: str, photographs: Path, tmp_path: Path, vapsr_output: Vapsr,
+@pytest.mark.parametrize(('arguments', 'function', 'count'), [
+    # Between two steps: killed when a function is called for the `count`th time.
+    (LR, 'vapsr_arch.files:Path.replace', 1), (LR, 'vapsr_arch.files:Path.replace', 5), (LR, 'vapsr_arch.files:os.fsync', 3),
+    (SUBIMAGES, 'vapsr_arch.files:Path.replace', 7), (LMDB, 'vapsr_arch.data.lmdb_store:read_bytes', 3),
+    (LMDB, 'vapsr_arch.data.lmdb_store:Path.rename', 1), (PACK, 'vapsr_arch.data.pack:PackWriter.add', 3),
+    (PACK, 'vapsr_arch.data.packing:os.replace', 1), (PACK, 'vapsr_arch.data.packing:os.replace', 2),
+    # In the middle of a write: killed when a file has `count` bytes.
+    (LR, None, 1000), (LR, None, 3000), (SUBIMAGES, None, 3000), (LMDB, None, 8192),
+    (PACK, None, 5000), (PACK, None, 20000), (PACK, None, 38000)])
+def test_killed_and_run_again_gives_the_same_bytes(arguments: tuple, function: str | None, count: int, photographs: Path,
+                                                   tmp_path: Path, vapsr_output: Vapsr,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments, (module, function) = WRITERS[name]
+    monkeypatch.setattr(lmdb_store, '_COMMIT_BYTES', 1)  # every record is on the disk before the next is read
     undisturbed, killed = tmp_path / 'undisturbed', tmp_path / 'killed'
     for folder in (undisturbed, killed):
         shutil.copytree(photographs, folder / 'HR')
     monkeypatch.chdir(undisturbed)
     assert vapsr_output('data', *arguments, *ONE)[0] == 0
     monkeypatch.chdir(killed)
-    killed_in(module, function, 1 if 'last' in name else 3, 'data', *arguments, *ONE)
-    assert contents(killed) != contents(undisturbed)
-    for path in killed.rglob('*.p*'):  # half-written files have hidden names
-        if not path.name.startswith('.'):
-            assert path.read_bytes() == (undisturbed / path.relative_to(killed)).read_bytes()
+    before = contents(killed)
+    if function:
+        killed_in(*function.split(':'), count, 'data', *arguments, *ONE,
+                  setup='from vapsr_arch.data import lmdb_store\nlmdb_store._COMMIT_BYTES = 1\n')
+    else:
+        cut_off_at(count, 'data', *arguments, *ONE)
+        assert count in (path.stat().st_size for path in killed.rglob('*'))
+    left, wanted = contents(killed), contents(undisturbed)
+    assert left != before and left != wanted
+    for name in left:  # what is half-written is hidden
+        if not any(part.startswith('.') for part in Path(name).parts):
+            assert left[name] == wanted[name]
     assert vapsr_output('data', *arguments, *ONE)[0] == 0
-    assert contents(killed) == contents(undisturbed)
+    assert contents(killed) == wanted
 
 
 def test_killed_with_workers_and_run_again(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:

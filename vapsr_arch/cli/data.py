@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True, help='From a folder of photographs to a 
 InDirs = Annotated[list[Path], typer.Argument(metavar='IN_DIR', help='Folders of images.')]
 HrDirs = Annotated[list[Path], typer.Argument(metavar='HR_DIR', help='Folders of HR images.')]
 OutDir = Annotated[Path, typer.Argument(metavar='OUT_DIR', help='Made if need be; finished images in it are kept.')]
-Workers = Annotated[int | None, typer.Option(min=1, help='Processes; as many as there are cores by default.')]
+Workers = Annotated[int | None, typer.Option(min=1, help='Images at a time; as many as there are cores by default.')]
 Force = Annotated[bool, typer.Option('--force', help='Write even where the output holds something else.')]
 Border = Annotated[Literal['symmetric', 'replicate'],
                    typer.Option(help="MATLAB's rule at the border: today's, or that of R2016a and before.")]
@@ -63,7 +63,7 @@ def subimages(
 @app.command()
 def lmdb(
     in_dirs: InDirs,
-    out: Annotated[Path, typer.Argument(metavar='OUT.lmdb')],
+    out: Annotated[Path, typer.Argument(metavar='OUT.lmdb', help='Kept if it holds these images already.')],
     workers: Workers = None,
     force: Force = False,
 ) -> None:
@@ -75,7 +75,7 @@ def lmdb(
 @app.command()
 def pack(
     in_dirs: InDirs,
-    out: Annotated[Path, typer.Argument(metavar='OUT.pack')],
+    out: Annotated[Path, typer.Argument(metavar='OUT.pack', help='Kept if it holds these images already.')],
     scale: Annotated[int | None, typer.Option(min=2, help='The images are HR: cut them to a multiple of this, and make '
                                                           'OUT_X4.pack (for 4) of their LR images too.')] = None,
     border: Border = 'symmetric',
@@ -92,17 +92,24 @@ def check(
     opt: Annotated[Path | None, typer.Option('-opt', '--opt', metavar='FILE', help="Check an option file's sets.")] = None,
     gt: Annotated[str | None, typer.Option(metavar='DIR', help='HR images: a folder, an LMDB or a pack.')] = None,
     lq: Annotated[str | None, typer.Option(metavar='DIR', help='LR images.')] = None,
-    scale: Annotated[int | None, typer.Option(min=1)] = None,
+    scale: Annotated[int | None, typer.Option(min=1, help='HR size over LR size.')] = None,
+    gt_size: Annotated[int | None, typer.Option(min=1, metavar='N', help='Of the crops that training is to take: HR must hold '
+                                                                         'one and be a multiple of the scale.')] = None,
     test: Annotated[list[str] | None, typer.Option(metavar='DIR', help='HR images of a test set, which must not be among '
-                                                                       '--gt; may be given again.')] = None,
+                                                                       '--gt, whole or in part; may be given again.')] = None,
     filename_tmpl: Annotated[str, typer.Option(metavar='TEMPLATE', help="LR names, '{}x4' for DIV2K's.")] = '{}',
     workers: Workers = None,
 ) -> None:
-    """Open every pair and list all faults. Exit code 1 if there are any."""
+    """Open every pair and list all faults. Exit code 1 if there are any.
+
+    Of train images that are in a test set, whole or as crops, exact copies are found, not turned or resized ones.
+    """
     from vapsr_arch.data.check import PairedSet, find_faults, sets_of_options
-    if (opt is None) == (gt is None) or (gt is None) != (lq is None) or (gt is None) != (scale is None):
-        raise OptionsError('give either -opt FILE, or --gt DIR, --lq DIR and --scale N')
-    sets = sets_of_options(opt) if opt else [PairedSet('--gt', gt, lq, scale, filename_tmpl=filename_tmpl)]
+    by_options = opt is not None and (gt, lq, scale, gt_size) == (None, None, None, None)
+    by_folders = opt is None and None not in (gt, lq, scale)
+    if not (by_options or by_folders):
+        raise OptionsError('give either -opt FILE, or --gt DIR, --lq DIR and --scale N, with --gt-size N for training')
+    sets = sets_of_options(opt) if opt else [PairedSet('--gt', gt, lq, scale, True, gt_size, filename_tmpl)]
     sets += [PairedSet('--test', root, None, 1, is_train=False) for root in test or []]
     count, faults = find_faults(sets, workers)
     print('\n'.join([*faults, f'{count} HR images checked, {len(faults) or "no"} faults']))
@@ -113,7 +120,8 @@ def check(
 @app.command()
 def fetch(
     names: Annotated[list[str], typer.Argument(metavar='SET', help='Set5, Set14, B100, Urban100, DIV2K, Flickr2K.')],
-    out: Annotated[Path, typer.Option(metavar='DIR', help='The folder of all sets.')] = Path('datasets'),
+    out: Annotated[Path, typer.Option(metavar='DIR', help='The folder of all sets; archives go to DIR/archives, or are '
+                                                              'put there by hand.')] = Path('datasets'),
     mirror: Annotated[str | None, typer.Option(metavar='URL', help='Take the archives from URL/FILE instead.')] = None,
     force: Force = False,
 ) -> None:

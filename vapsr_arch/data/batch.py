@@ -9,9 +9,9 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
@@ -49,22 +49,22 @@ def sources_of(folders: Sequence[Path]) -> list[Path]:
     return [by_stem[stem] for stem in sorted(by_stem)]
 
 
-def is_done(output: Path, source: Path) -> bool:
-    """Whether an output is there and no older than what it is made from."""
-    return output.is_file() and output.stat().st_mtime_ns >= source.stat().st_mtime_ns
+def is_done(output: Path, source: Path, since: int) -> bool:
+    """Whether an output is there, no older than what it is made from, and of the recipe that `claimed` dates."""
+    return output.is_file() and output.stat().st_mtime_ns >= max(source.stat().st_mtime_ns, since)
 
 
 @contextmanager
-def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[bool]:
+def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[int]:
     """Holds an output folder for one run, and clears it of what a killed run left half-written.
 
     Args:
         folder: It is made if need be.
-        recipe: What makes the outputs, `made_by`, and its settings; kept in the folder.
+        recipe: What makes the outputs, `made_by`, and its settings; kept in the folder from the beginning.
         force: Take over a folder that holds something else.
 
     Yields:
-        Whether outputs that are there come from the same recipe, and may be kept.
+        Since when the folder has been of this recipe, in nanoseconds: outputs that are no older may be kept.
 
     Raises:
         VapsrError: The folder holds something else, or another run is writing to it.
@@ -80,17 +80,10 @@ def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[bool]
                              f'another folder, or write into it with --force')
         for path in killed:
             path.unlink()
-        if empty:
-            _write_text(note, text)
-        elif not same:
-            note.unlink(missing_ok=True)  # until all is redone, the folder is of mixed origin
-        yield same or empty
-        _write_text(note, text)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding='utf-8')
+        if not same:
+            with written_whole(note) as temporary:
+                temporary.write_text(text, encoding='utf-8')
+        yield note.stat().st_mtime_ns
 
 
 def _start_worker() -> None:
@@ -115,32 +108,37 @@ def _guarded(work: Callable[[Job], Result], job: Job) -> Result | VapsrError:
         return VapsrError(f'{job}: {error or "out of memory"}')
 
 
-def _in_processes(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Result]]:
-    """Results in the order of the jobs, a few of them in flight."""
+@contextmanager
+def _processes(workers: int) -> Iterator[Executor]:
     environment = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')
     environment['OPENCV_LOG_LEVEL'] = 'SILENT'  # a damaged file is reported once, by us
     with (mock.patch.dict(os.environ, environment),
           ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _start_worker) as pool):
-        flight: deque = deque()
-        try:
-            for job in jobs:
-                flight.append((job, pool.submit(work, job)))
-                if len(flight) >= 4 * workers:
-                    job, future = flight.popleft()
-                    yield job, future.result()
-            while flight:
+        yield pool
+
+
+def _in_order(pool: Executor, work: Callable[[Job], Result], jobs: Iterable[Job], ahead: int) -> Iterator[tuple[Job, Result]]:
+    """Results in the order of the jobs, of which some are begun ahead."""
+    flight: deque = deque()
+    try:
+        for job in jobs:
+            flight.append((job, pool.submit(work, job)))
+            if len(flight) >= ahead:
                 job, future = flight.popleft()
                 yield job, future.result()
-        except BrokenProcessPool:
-            raise VapsrError(f'{job}: a worker process was killed, for want of memory perhaps: run again with fewer '
-                             f'--workers; what is finished is kept') from None
-        finally:
-            for _, future in flight:
-                future.cancel()
+        while flight:
+            job, future = flight.popleft()
+            yield job, future.result()
+    except BrokenProcessPool:
+        raise VapsrError(f'{job}: a worker process was killed, for want of memory perhaps: run again with fewer --workers; '
+                         f'what is finished is kept') from None
+    finally:
+        for _, future in flight:
+            future.cancel()
 
 
 def run_batch(work: Callable[[Job], Result], jobs: Sequence[Job], title: str,
-              workers: int | None = None) -> Iterator[tuple[Job, Result | VapsrError]]:
+              workers: int | None = None, threads: bool = False) -> Iterator[tuple[Job, Result | VapsrError]]:
     """Does a function's work for each of many jobs, with a progress bar.
 
     Args:
@@ -148,6 +146,7 @@ def run_batch(work: Callable[[Job], Result], jobs: Sequence[Job], title: str,
         jobs: Its arguments.
         title: What the progress bar says.
         workers: Processes; None for as many as there are cores, 1 to work in this one.
+        threads: Threads instead, for work that OpenCV does: large results need not be copied from process to process.
 
     Yields:
         Each job, in order, with its result, or with the error if it failed for a reason that concerns it alone.
@@ -157,8 +156,13 @@ def run_batch(work: Callable[[Job], Result], jobs: Sequence[Job], title: str,
     """
     workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     guarded = functools.partial(_guarded, work)
-    results = _in_processes(guarded, jobs, workers) if workers > 1 else ((job, guarded(job)) for job in jobs)
-    yield from tqdm(results, title, len(jobs), unit='image', file=sys.stderr)
+    with ExitStack() as stack:
+        if workers > 1:
+            pool = stack.enter_context(ThreadPoolExecutor(workers) if threads else _processes(workers))
+            results = _in_order(pool, guarded, jobs, 4 * workers)
+        else:
+            results = ((job, guarded(job)) for job in jobs)
+        yield from tqdm(results, title, len(jobs), unit='image', file=sys.stderr)
 
 
 def finish(results: Iterable[tuple[Job, Any]]) -> list[Any]:

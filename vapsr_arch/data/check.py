@@ -13,7 +13,9 @@ import numpy as np
 from vapsr_arch.data.batch import run_batch
 from vapsr_arch.data.images import decode, read_bytes, split_images
 from vapsr_arch.data.matlab_resize import mod_crop
+from vapsr_arch.data.overlap import PartIndex, chosen_windows
 from vapsr_arch.data.pack import Pack
+from vapsr_arch.data.pairs import read_meta_info
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.options import load_options, read_yaml
 
@@ -23,8 +25,8 @@ _CUT = 12  # the least common multiple of x2, x3 and x4, which HR images may hav
 class PairedSet(NamedTuple):
     """HR and LR images to check: folders, LMDBs or packs.
 
-    `is_train` asks for HR that are multiples of the scale and hold a crop of gt_size, which 0 leaves out. Without an `lq`
-    root the HR images are only opened.
+    A `gt_size` asks for HR images as training needs them: multiples of the scale that hold a crop of so many pixels. A
+    `meta_info_file` lists the images to take from the folders. Without an `lq` root the HR images are only opened.
     """
 
     name: str
@@ -32,8 +34,9 @@ class PairedSet(NamedTuple):
     lq: str | None
     scale: int
     is_train: bool = True
-    gt_size: int = 0
+    gt_size: int | None = None
     filename_tmpl: str = '{}'
+    meta_info_file: str | None = None
 
 
 class _Image(NamedTuple):
@@ -68,12 +71,16 @@ def _pixels(image: _Image) -> np.ndarray:
         raise VapsrError(f'{image.root} is damaged: {error}') from None
 
 
-def _inspect(image: _Image) -> _Facts:
-    """Opens an image; its content is that of its upper left part, so that an image and its cut are the same."""
+def _inspect(image: _Image, is_test: bool) -> tuple[_Facts, np.ndarray]:
+    """Opens an image: its size and content, and windows of it to index if it is a test image, else to look up.
+
+    The content is that of its upper left part, so that an image and its cut are the same.
+    """
     pixels = _pixels(image)
     height, width = pixels.shape[:2]
     cut = mod_crop(pixels, _CUT) if min(height, width) >= _CUT else pixels
-    return _Facts(height, width, hashlib.sha1(str(cut.shape).encode() + cut.tobytes()).hexdigest())
+    content = hashlib.sha1(str(cut.shape).encode() + cut.tobytes()).hexdigest()
+    return _Facts(height, width, content), chosen_windows(pixels, every_row=is_test)
 
 
 def _images_of(root: str, faults: list[str]) -> dict[str, _Image]:
@@ -100,27 +107,47 @@ def _size_faults(gt: _Image, lq: _Image | None, facts: dict[_Image, _Facts], ima
         return
     height, width, _ = facts[gt]
     scale = images.scale
-    if images.is_train and (height % scale or width % scale):
+    if images.gt_size and (height % scale or width % scale):
         yield (f'{gt} is {height}x{width} (height x width), not a multiple of the scale {scale}: cut it with '
                f'`vapsr data lr --cut-hr`')
-    if images.is_train and min(height, width) < images.gt_size:
+    if images.gt_size and min(height, width) < images.gt_size:
         yield f'{gt} is {height}x{width}, smaller than gt_size {images.gt_size}'
     if lq in facts and facts[lq][:2] != (height // scale, width // scale):
         yield (f'{lq} is {facts[lq].height}x{facts[lq].width}, but {gt} is {height}x{width}: for x{scale} the LR image must '
                f'be {height // scale}x{width // scale}')
 
 
+def _listed_pairs(images: PairedSet) -> list[tuple[_Image, _Image | None]]:
+    """The pairs that a meta info file lists, whether their files are there or not."""
+    return [(_Image(images.gt, str(Path(images.gt, path))),
+             _Image(images.lq, str(Path(images.lq, images.filename_tmpl.format(path.stem) + path.suffix))) if images.lq else None)
+            for path in map(Path, read_meta_info(images.meta_info_file))]
+
+
 def _pairs(images: PairedSet, faults: list[str]) -> tuple[list[tuple[_Image, _Image | None]], list[_Image]]:
-    """The HR images of a set with their LR images, and every image of it."""
+    """The HR images of a set with their LR images, and LR images without an HR image."""
+    if images.meta_info_file:
+        return _listed_pairs(images), []
     gt = _images_of(images.gt, faults)
     lq = _images_of(images.lq, faults) if images.lq else {}
     names = {name: images.filename_tmpl.format(name) for name in gt}
     if images.lq:
         faults += [f'{gt[name]} has no partner: no image named {other} in {images.lq}'
                    for name, other in names.items() if other not in lq]
-    faults += [f'{lq[name]} has no partner: no HR image of its name in {images.gt}'
-               for name in sorted(set(lq) - set(names.values()))]
-    return [(image, lq.get(names[name])) for name, image in gt.items()], [*gt.values(), *lq.values()]
+    alone = [lq[name] for name in sorted(set(lq) - set(names.values()))]
+    faults += [f'{image} has no partner: no HR image of its name in {images.gt}' for image in alone]
+    return [(image, lq.get(names[name])) for name, image in gt.items()], alone
+
+
+def _inspected(images: list[_Image], is_test: bool, workers: int | None,
+               faults: list[str]) -> Iterator[tuple[_Image, _Facts, np.ndarray]]:
+    """Inspects images; the faults of those that cannot be opened are added."""
+    title = 'test images' if is_test else 'images'
+    for image, result in run_batch(functools.partial(_inspect, is_test=is_test), images, title, workers) if images else ():
+        if isinstance(result, VapsrError):
+            faults.append(str(result))
+        else:
+            yield image, *result
 
 
 def find_faults(sets: Sequence[PairedSet], workers: int | None = None) -> tuple[int, list[str]]:
@@ -133,33 +160,39 @@ def find_faults(sets: Sequence[PairedSet], workers: int | None = None) -> tuple[
     Returns:
         How many HR images there are, and a sentence for every fault: a missing folder, partner or image, one that cannot
         be read, a size that does not fit, a name given twice, a train image that has the pixels of a test image (either
-        may have been cut by less than 12 rows or columns).
+        may have been cut by less than 12 rows or columns) or of any part of one.
     """
     faults: list[str] = []
     pairs: list[tuple[PairedSet, _Image, _Image | None]] = []
     jobs: dict[_Image, None] = {}
     for images in sets:
         try:
-            found, every = _pairs(images, faults)
+            found, alone = _pairs(images, faults)
         except VapsrError as error:
             faults.append(f'{images.name}: {error}')
             continue
         pairs += [(images, *pair) for pair in found]
-        jobs.update(dict.fromkeys(every))
+        jobs.update(dict.fromkeys([*(image for pair in found for image in pair if image), *alone]))
+    tests = dict.fromkeys(gt for images, gt, _ in pairs if not images.is_train)
+    others = [image for image in jobs if image not in tests]
     facts: dict[_Image, _Facts] = {}
-    for image, result in run_batch(_inspect, list(jobs), 'check', workers):
-        if isinstance(result, VapsrError):
-            faults.append(str(result))
-        else:
-            facts[image] = result
-    tests = defaultdict(list)
+    windows: dict[_Image, np.ndarray] = {}
+    copies: dict[str, list[_Image]] = defaultdict(list)
+    for image, found_facts, found_windows in _inspected(list(tests), True, workers, faults):
+        facts[image], windows[image] = found_facts, found_windows
+        copies[found_facts.content].append(image)
+    index, indexed = PartIndex(list(windows.values())), list(windows)
+    wholes: dict[_Image, list[_Image]] = {}  # the test images that an image is a part of
+    for image, found_facts, found_windows in _inspected(others, False, workers, faults):
+        facts[image] = found_facts
+        wholes[image] = [indexed[position] for position in sorted(index.containing(found_windows))]
     for images, gt, lq in pairs:
         faults += _size_faults(gt, lq, facts, images)
-        if not images.is_train and gt in facts:
-            tests[facts[gt].content].append(gt)
-    for images, gt, _ in pairs:
         if images.is_train and gt in facts:
-            faults += [f'{gt} is the test image {other} too: leave it out of training' for other in tests[facts[gt].content]]
+            same = copies[facts[gt].content]
+            faults += [f'{gt} is the test image {other} too: leave it out of training' for other in same]
+            faults += [f'{gt} is a part of the test image {other}: leave it out of training'
+                       for other in wholes.get(gt, []) if other not in same]
     return len(pairs), faults
 
 
@@ -176,5 +209,5 @@ def sets_of_options(path: Path) -> list[PairedSet]:
         single = dataset['type'] == 'SingleImageDataset'  # LR alone: opened as they are
         sets.append(PairedSet(dataset['name'], dataset['dataroot_lq' if single else 'dataroot_gt'],
                               None if single else dataset['dataroot_lq'], options['scale'], phase == 'train',
-                              dataset.get('gt_size', 0), dataset.get('filename_tmpl', '{}')))
+                              dataset.get('gt_size'), dataset.get('filename_tmpl', '{}'), dataset.get('meta_info_file')))
     return sets

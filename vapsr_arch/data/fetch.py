@@ -42,9 +42,11 @@ class Source(NamedTuple):
 def file_sum(path: Path, algorithm: str) -> str:
     """A file's checksum, hexadecimal."""
     digest = hashlib.new(algorithm)
-    with path.open('rb') as file:
+    with path.open('rb') as file, tqdm(total=path.stat().st_size, desc=f'{algorithm} of {path.name.strip(".")}', unit='B',
+                                       unit_scale=True, file=sys.stderr, delay=1) as bar:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+            bar.update(len(chunk))
     return digest.hexdigest()
 
 
@@ -141,15 +143,15 @@ class _Member(NamedTuple):
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator[tuple[Iterator[_Member], zipfile.ZipFile | tarfile.TarFile]]:
+def _opened(archive: Path) -> Iterator[tuple[list[_Member], zipfile.ZipFile | tarfile.TarFile]]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
-            yield (_Member(info.filename, info.file_size, info) for info in file.infolist() if not info.is_dir()), file
+            yield [_Member(info.filename, info.file_size, info) for info in file.infolist() if not info.is_dir()], file
     elif not tarfile.is_tarfile(archive):
         raise tarfile.ReadError('it is neither zip nor tar')
     else:
         with tarfile.open(archive) as file:
-            yield (_Member(info.name, info.size, info) for info in file if not info.isdir()), file
+            yield [_Member(info.name, info.size, info) for info in file if not info.isdir()], file
 
 
 def _is_plain(member: _Member) -> bool:
@@ -177,7 +179,7 @@ def unpack(archive: Path, folder: Path, pattern: str, replacement: str) -> int:
     count = 0
     try:
         with _opened(archive) as (members, file):
-            for member in tqdm(members, archive.name, unit='file', file=sys.stderr):
+            for member in tqdm(members, f'unpack {archive.name}', unit='file', file=sys.stderr):
                 if not re.fullmatch(pattern, member.name):
                     continue
                 name = PurePosixPath(re.sub(pattern, replacement, member.name))

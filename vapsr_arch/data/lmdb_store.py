@@ -9,11 +9,13 @@ The records are the files' own bytes: nothing is decoded and compressed again.
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import lmdb
+from tqdm import tqdm
 
 from vapsr_arch.data.batch import RECIPE, raise_faults, run_batch, sources_of
 from vapsr_arch.data.images import read_as_it_is, read_bytes
@@ -53,7 +55,7 @@ def _meta_info(shapes: dict[Path, tuple[int, int, int]]) -> Iterator[str]:
 def _write(folder: Path, shapes: dict[Path, tuple[int, int, int]]) -> None:
     environment = lmdb.open(str(folder), map_size=_map_size([source.stat().st_size for source in shapes]))
     transaction, pending = environment.begin(write=True), 0
-    for source in shapes:
+    for source in tqdm(shapes, 'LMDB', unit='image', file=sys.stderr):
         content = read_bytes(source)
         transaction.put(key_of(source.stem).encode(), content)
         pending += len(content)
@@ -110,21 +112,21 @@ def make_lmdb(folders: Sequence[Path], out: Path, workers: int | None = None, fo
     temporary = out.with_name(f'.{out.name}.tmp')
     temporary.mkdir(parents=True, exist_ok=True)
     with locked(temporary):
-        for path in temporary.iterdir():
-            path.unlink()
-        results = dict(run_batch(_shape, sources, 'LMDB', workers))
-        faults = [result for result in results.values() if isinstance(result, VapsrError)]
-        shapes = {source: shape for source, shape in results.items() if not isinstance(shape, VapsrError)}
-        if shapes:
-            try:
+        try:
+            for path in temporary.iterdir():
+                path.unlink()
+            results = dict(run_batch(_shape, sources, 'images', workers))
+            faults = [result for result in results.values() if isinstance(result, VapsrError)]
+            shapes = {source: shape for source, shape in results.items() if not isinstance(shape, VapsrError)}
+            if shapes:
                 _write(temporary, shapes)
-            except lmdb.Error as error:
-                raise VapsrError(f'{out} cannot be written: {error}') from None
-            if out.is_dir():
-                shutil.rmtree(out)
-            else:
-                out.unlink(missing_ok=True)
-            temporary.rename(out)
-        else:
-            temporary.rmdir()
+                if out.is_dir():
+                    shutil.rmtree(out)
+                else:
+                    out.unlink(missing_ok=True)
+                temporary.rename(out)
+        except (lmdb.Error, OSError) as error:
+            raise VapsrError(f'{out} cannot be written: {error}') from None
+        finally:  # it is of the LMDB's size, and hidden
+            shutil.rmtree(temporary, ignore_errors=True)
     raise_faults(faults, len(sources))

@@ -11,10 +11,10 @@ from vapsr_arch.data.matlab_resize import imresize, mod_crop
 from vapsr_arch.errors import VapsrError
 
 
-def _make(source: Path, outputs: dict[str, Path], keep: bool, border: str, multiple: int | None) -> None:
+def _make(source: Path, outputs: dict[str, Path], since: int, border: str, multiple: int | None) -> None:
     """Writes the LR images of one HR image, and, where a multiple is given, the HR image cut to it."""
     outputs = {name: Path(folder, f'{source.stem}.png') for name, folder in outputs.items()}
-    missing = {name: path for name, path in outputs.items() if not (keep and is_done(path, source))}
+    missing = {name: path for name, path in outputs.items() if not is_done(path, source, since)}
     if not missing:
         return
     image = read_as_it_is(source)
@@ -50,6 +50,6 @@ def make_lr(folders: Sequence[Path], out: Path, scales: Sequence[int], border: s
     multiple = math.lcm(*scales) if cut_hr else None
     recipe = {'made_by': 'vapsr data lr', 'border': border, 'hr_multiple': multiple}
     outputs = {f'X{scale}': out / f'X{scale}' for scale in sorted(set(scales))} | ({'HR': out / 'HR'} if cut_hr else {})
-    with claimed(out, recipe, force) as keep:
-        work = functools.partial(_make, outputs=outputs, keep=keep, border=border, multiple=multiple)
+    with claimed(out, recipe, force) as since:
+        work = functools.partial(_make, outputs=outputs, since=since, border=border, multiple=multiple)
         finish(run_batch(work, sources, 'LR images', workers))

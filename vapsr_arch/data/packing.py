@@ -71,7 +71,7 @@ def make_pack(folders: Sequence[Path], out: Path, scale: int | None = None, bord
         scale: The images are HR and have no LR images: cut them to a multiple of this, and write the LR images, as
             MATLAB makes them, to `lr_path(out, scale)`.
         border: For `imresize`.
-        workers: Processes; None for one a core.
+        workers: Threads; None for one a core.
         force: Replace a file that holds something else.
 
     Raises:
@@ -91,15 +91,19 @@ def make_pack(folders: Sequence[Path], out: Path, scale: int | None = None, bord
     temporaries = [path.with_name(f'.{path.name}.tmp') for path in outs]
     with ExitStack() as stack:
         files = [stack.enter_context(open(stack.enter_context(locked(path)), 'r+b', closefd=False)) for path in temporaries]
-        for file in files:
-            file.truncate(0)
-        faults, headers = _fill([PackWriter(file, made) for file, made in zip(files, recipes)],
-                                functools.partial(_decode, scale=scale, border=border), sources, workers)
-        for path, temporary in zip(outs, temporaries):
+        try:
+            for file in files:
+                file.truncate(0)
+            faults, headers = _fill([PackWriter(file, made) for file, made in zip(files, recipes)],
+                                    functools.partial(_decode, scale=scale, border=border), sources, workers)
             if headers:
-                os.replace(temporary, path)
-            else:
-                temporary.unlink()
+                for path, temporary in zip(outs, temporaries):
+                    os.replace(temporary, path)
+        except OSError as error:
+            raise VapsrError(f'{out} cannot be written: {error.strerror}') from None
+        finally:  # they are of the pack's size, and hidden
+            for temporary in temporaries:
+                temporary.unlink(missing_ok=True)
     for note in conversion_notes(headers):
         print(f'{out}: {note}', file=sys.stderr)
     raise_faults(faults, len(sources))
@@ -109,7 +113,7 @@ def _fill(writers: list[PackWriter], work: functools.partial, sources: Sequence[
           workers: int | None) -> tuple[list[VapsrError], list[Header]]:
     """Writes all that decodes; the faults of the rest, and the headers of what was written."""
     faults, headers = [], []
-    for source, result in run_batch(work, sources, 'pack', workers):
+    for source, result in run_batch(work, sources, 'pack', workers, threads=True):
         if isinstance(result, VapsrError):
             faults.append(result)
             continue

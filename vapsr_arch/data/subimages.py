@@ -25,7 +25,7 @@ def positions(length: int, size: int, step: int) -> list[int]:
     return starts if starts[-1] + size == length else [*starts, length - size]
 
 
-def _cut(source: Path, out: Path, size: int, step: int, keep: bool) -> None:
+def _cut(source: Path, out: Path, size: int, step: int, since: int) -> None:
     header = read_header(source)
     if min(header.height, header.width) < size:
         raise VapsrError(f'{source} is {header.height}x{header.width}, smaller than a sub-image of {size}x{size}: lower '
@@ -33,7 +33,7 @@ def _cut(source: Path, out: Path, size: int, step: int, keep: bool) -> None:
     corners = [(top, left) for top in positions(header.height, size, step) for left in positions(header.width, size, step)]
     name = _SCALE_SUFFIX.sub('', source.stem)
     outputs = {out / f'{name}_s{number:03d}.png': corner for number, corner in enumerate(corners, 1)}
-    missing = {path: corner for path, corner in outputs.items() if not (keep and is_done(path, source))}
+    missing = {path: corner for path, corner in outputs.items() if not is_done(path, source, since)}
     if missing:
         image = read_as_it_is(source)
         for path, (top, left) in missing.items():
@@ -66,6 +66,6 @@ def make_subimages(folders: Sequence[Path], out: Path, size: int = 480, step: in
         other = names.setdefault(_SCALE_SUFFIX.sub('', source.stem), source)
         if other != source:
             raise VapsrError(f'{other} and {source} would give sub-images of the same names: leave one of them out')
-    with claimed(out, {'made_by': 'vapsr data subimages', 'size': size, 'step': step}, force) as keep:
-        work = functools.partial(_cut, out=out, size=size, step=step, keep=keep)
+    with claimed(out, {'made_by': 'vapsr data subimages', 'size': size, 'step': step}, force) as since:
+        work = functools.partial(_cut, out=out, size=size, step=step, since=since)
         finish(run_batch(work, sources, 'sub-images', workers))
