@@ -120,6 +120,13 @@ def test_a_set_that_is_not_there_is_left_out_and_said_so(benchmarked: Benchmarke
     assert 'absent is left out: there is no datasets/absent/HR' in capfd.readouterr().out
 
 
+def test_a_set_of_ones_own_takes_the_place_of_the_option_files(benchmarked: Benchmarked, capfd: pytest.CaptureFixture) -> None:
+    folder = Path('datasets/photos')
+    benchmark = Benchmark(['VapSR.yml'], benchmarked.out, own_set=('mine', folder / 'HR', folder / 'LR'))
+    assert list(benchmark.sets) == ['mine'] and benchmark.sets['mine'].names == ['0', '1', '2', '3', '4']
+    assert not capfd.readouterr().out
+
+
 @pytest.mark.parametrize('name, changes, words', [
     ('other', {'scale': 4, 'network_g': {**SMALL_NETWORK, 'scale': 4}},
      'VapSR.yml is for x2, other.yml for x4: a benchmark is of one scale'),

@@ -11,6 +11,8 @@ from vapsr_arch.errors import OptionsError, VapsrError
 def benchmark(
     opt: Annotated[list[Path], typer.Argument(metavar='OPT...', help='Test option files of one scale.')],
     out: Annotated[Path, typer.Option('-o', '--out', metavar='DIR', help='Where tables, plots and pictures go.')],
+    own_set: Annotated[tuple[str, Path, Path] | None, typer.Option(
+        '--set', metavar='NAME HR_DIR LR_DIR', help="Images to test on in place of the option files' sets.")] = None,
     compare: Annotated[list[str] | None, typer.Option(metavar='IMAGE', help='Draw the strip of a test image, such as '
                                                       'Set14/barbara; may be given again.')] = None,
     crop: Annotated[tuple[int, int, int, int] | None, typer.Option(
@@ -27,7 +29,7 @@ def benchmark(
     plugin.load()
     from vapsr_arch.report.benchmark import Benchmark
     from vapsr_arch.report.report import crop_of, find_image, write_report
-    result = Benchmark(opt, out, device)
+    result = Benchmark(opt, out, device, own_set)
     images = [find_image(result, name) for name in compare or []]
     patch = crop_of(result, *images[0], crop) if crop else None
     result.run()

@@ -48,8 +48,14 @@ def _agree(tests: list[NetworkTest]) -> None:
                                    f'set another name')
 
 
-def read_tests(option_files: Sequence[str | Path], out: Path) -> list[NetworkTest]:
+def read_tests(option_files: Sequence[str | Path], out: Path, own_set: tuple[str, Path, Path] | None = None
+               ) -> list[NetworkTest]:
     """Reads the option files of a benchmark; sets that are not there are left out, and said so.
+
+    Args:
+        option_files: Test option files.
+        out: The benchmark's folder.
+        own_set: A name and folders of HR and LR images to test on in place of the option files' sets.
 
     Raises:
         OptionsError: An option file has faults, or they do not go together: two scales, two ways to measure, one name twice.
@@ -59,6 +65,10 @@ def read_tests(option_files: Sequence[str | Path], out: Path) -> list[NetworkTes
     for option_file in option_files:
         options = load_options(option_file, is_train=False)
         check_types(option_file, options)
+        if own_set:
+            name, hr_folder, lr_folder = own_set
+            options['datasets'] = {'test': {'name': name, 'type': 'PairedImageDataset', 'dataroot_gt': str(hr_folder),
+                                            'dataroot_lq': str(lr_folder), 'io_backend': {'type': 'disk'}}}
         for phase, dataset in list(options['datasets'].items()):
             missing = _missing(dataset)
             if missing or dataset['type'] == 'SingleImageDataset':
@@ -81,6 +91,7 @@ class Benchmark:
         option_files: Test option files of one scale.
         out: The benchmark's folder.
         device: `cpu`, `cuda` or `auto`.
+        own_set: A name and folders of HR and LR images to test on in place of the option files' sets.
 
     Attributes:
         tests: The option files.
@@ -93,12 +104,13 @@ class Benchmark:
         VapsrError: The images of a set do not fit, there is not one set, or there is no GPU.
     """
 
-    def __init__(self, option_files: Sequence[str | Path], out: Path, device: str = 'auto') -> None:
+    def __init__(self, option_files: Sequence[str | Path], out: Path, device: str = 'auto',
+                 own_set: tuple[str, Path, Path] | None = None) -> None:
         if device == 'cuda' and not torch.cuda.is_available():
             raise VapsrError('--device cuda: torch finds no CUDA GPU here')
         self.out = out
         self.device = ('cuda' if torch.cuda.is_available() else 'cpu') if device == 'auto' else device
-        self.tests = read_tests(option_files, out)
+        self.tests = read_tests(option_files, out, own_set)
         self._sections = {dataset['name']: dataset for test in self.tests for dataset in test.sets}
         self.sets = {name: BenchmarkSet(section, self.scale) for name, section in self._sections.items()}
         self.runs: list[Run] = []
