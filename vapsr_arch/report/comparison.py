@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from vapsr_arch.files import written_whole
 
 DPI = 120
+STRIP_FONT = 13  # points; strips are wide, and shown at about half their size
 
 
 class Panel(NamedTuple):
@@ -35,9 +36,9 @@ class Patch(NamedTuple):
         return image[self.y:self.y + self.height, self.x:self.x + self.width]
 
 
-def _show(axis: Axes, panel: Panel) -> None:
+def _show(axis: Axes, panel: Panel, fontsize: float = 9) -> None:
     axis.imshow(panel.image, interpolation='nearest')
-    axis.set_xlabel(panel.caption, fontsize=9)
+    axis.set_xlabel(panel.caption, fontsize=fontsize)
     axis.set_xticks([])
     axis.set_yticks([])
 
@@ -71,10 +72,10 @@ def where_they_differ(images: Sequence[np.ndarray], scale: int) -> Patch:
         scale: The scale; edges lie on multiples of it.
 
     Returns:
-        A patch of about a fifth of the shorter side's height and one and a half times that in width.
+        A patch of a ninth of the longer side in height and one and a half times that in width.
     """
     height, width = images[0].shape[:2]
-    patch_height = min(max(height, width) // 6, height) // scale * scale or height
+    patch_height = min(max(height, width) // 9, height) // scale * scale or height
     patch_width = min(patch_height * 3 // 2, width) // scale * scale or width
     variance = np.var(np.stack(images).astype(np.float32), axis=0).sum(axis=2)
     sums = cv2.integral(variance)
@@ -96,13 +97,13 @@ def draw_strip(hr: np.ndarray, patch: Patch, panels: Sequence[Panel], title: str
     """
     columns = -(-len(panels) // 2)
     aspect = patch.height / patch.width
-    panel_width, row_height = 1.75, 1.75 * aspect + 0.3  # inches
+    panel_width, row_height = 1.75, 1.75 * aspect + 0.45  # inches
     hr_width = 2 * row_height * hr.shape[1] / hr.shape[0]
     figure = Figure(figsize=(hr_width + columns * panel_width, 2 * row_height + 0.1), dpi=DPI, layout='constrained')
     grid = figure.add_gridspec(2, columns + 1, width_ratios=[hr_width, *[panel_width] * columns])
     whole = figure.add_subplot(grid[:, 0])
-    _show(whole, Panel(hr, title))
+    _show(whole, Panel(hr, title), STRIP_FONT)
     whole.add_patch(Rectangle((patch.x - 0.5, patch.y - 0.5), patch.width, patch.height, fill=False, color='#e4002b', lw=1.8))
     for number, panel in enumerate(panels):
-        _show(figure.add_subplot(grid[number // columns, 1 + number % columns]), panel)
+        _show(figure.add_subplot(grid[number // columns, 1 + number % columns]), panel, STRIP_FONT)
     _save(figure, path)
