@@ -77,7 +77,7 @@ class Paths(Section):
 
 
 class Optimizer(Section):
-    type: Literal['Adam']
+    type: Literal['Adam', 'AdamW']
     lr: Annotated[float, Field(gt=0)]
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
     eps: Annotated[float, Field(gt=0)] | None = None
@@ -100,7 +100,20 @@ class CosineRestart(Section):
     eta_min: Annotated[float, Field(ge=0)] | None = None
 
 
+def _off(value: Any) -> Any:
+    """YAML 1.1 reads `off` as false."""
+    return 'off' if value is False else value
+
+
 class Train(Section):
+    # The forward pass in half precision, the weights in float32; fp16 scales the loss. For GPUs: no gain on a CPU.
+    amp: Annotated[Literal['off', 'bf16', 'fp16'], BeforeValidator(_off)] | None = None
+    # Works the batch of an iteration through in so many parts and adds up their gradients: the same result to float
+    # rounding, with the memory of a part. Divides batch_size_per_gpu; total_iter and the schedules count as without it.
+    accumulate: Positive | None = None
+    grad_clip_norm: Annotated[float, Field(gt=0)] | None = None  # scales gradients of a larger norm, over all tensors, to it
+    compile: bool | None = None  # torch.compile: minutes at the start, for long runs
+    channels_last: bool | None = None  # the weights' memory format, and with it that of the features; true if not given
     ema_decay: Fraction | None = None
     optim_g: Optimizer
     scheduler: Annotated[MultiStep | CosineRestart, Field(discriminator='type')]

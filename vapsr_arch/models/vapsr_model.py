@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from basicsr.metrics import calculate_metric
-from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, imwrite, tensor2img
 from torch import nn
 from torch.utils.data import DataLoader
@@ -15,9 +14,10 @@ from tqdm import tqdm
 from vapsr_arch.checkpoints import load_into
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
+from vapsr_arch.models.optimization import FastSRModel
 
 
-class VapSRModel(SRModel):
+class VapSRModel(FastSRModel):
     """Trains, validates and tests a super-resolution network through BasicSR's loops.
 
     Args:
@@ -35,10 +35,6 @@ class VapSRModel(SRModel):
         if not opt['is_train'] and not opt['path'].get('pretrain_network_g'):
             raise VapsrError(f'{opt["name"]}: a test needs a checkpoint: set path.pretrain_network_g')
         super().__init__(opt)
-
-    def model_to_device(self, net: nn.Module) -> nn.Module:
-        """As BasicSR's, with the weights in channels_last, which the convolutions work in."""
-        return super().model_to_device(net.to(memory_format=torch.channels_last))
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None) -> None:
         """Loads a checkpoint, by the rules of `vapsr_arch.checkpoints`.
