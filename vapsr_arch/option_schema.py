@@ -105,6 +105,15 @@ def _off(value: Any) -> Any:
     return 'off' if value is False else value
 
 
+class NanGuard(Section):
+    """A step is bad, and skipped, if its loss or gradients are not finite, or its loss far above the running median."""
+
+    patience: Positive | None = None  # bad steps in a row, after which the run goes back to its last good state; 10
+    lr_factor: Annotated[float, Field(gt=0, le=1)] | None = None  # which the learning rate is multiplied with then; 0.5
+    max_rollbacks: Whole | None = None  # the run ends with an error when it would go back once more; 3
+    spike_factor: Annotated[float, Field(gt=1)] | None = None  # how far above the median of 100 losses is far; 10
+
+
 class Train(Section):
     # The forward pass in half precision, the weights in float32; fp16 scales the loss. For GPUs: no gain on a CPU.
     amp: Annotated[Literal['off', 'bf16', 'fp16'], BeforeValidator(_off)] | None = None
@@ -114,6 +123,7 @@ class Train(Section):
     grad_clip_norm: Annotated[float, Field(gt=0)] | None = None  # scales gradients of a larger norm, over all tensors, to it
     compile: bool | None = None  # torch.compile: minutes at the start, for long runs
     channels_last: bool | None = None  # the weights' memory format, and with it that of the features; true if not given
+    nan_guard: NanGuard | None = None  # on with its defaults if not given
     ema_decay: Fraction | None = None
     optim_g: Optimizer
     scheduler: Annotated[MultiStep | CosineRestart, Field(discriminator='type')]
@@ -140,6 +150,7 @@ class Wandb(Section):
 class Logger(Section):
     print_freq: Positive
     save_checkpoint_freq: Positive
+    keep_last: Positive | None = None  # how many iterations' checkpoints and states to keep; all if not given
     use_tb_logger: bool | None = None
     wandb: Wandb | None = None
 

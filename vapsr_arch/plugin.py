@@ -154,4 +154,6 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     with (mock.patch.object(sys, 'argv', argv),
           mock.patch.object(basicsr_options, 'yaml', SimpleNamespace(load=lambda file, Loader: options)),
           mock.patch.object(basicsr_options, 'ordered_yaml', lambda: (None, None))):
-        return basicsr_options.parse_options(root_path, is_train)
+        seed_given = 'manual_seed' in options  # BasicSR draws one otherwise
+        parsed, arguments = basicsr_options.parse_options(root_path, is_train)
+        return parsed | {'seed_given': seed_given}, arguments

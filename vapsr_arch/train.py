@@ -8,6 +8,8 @@ from collections.abc import Sequence
 def train(arguments: Sequence[str]) -> None:
     """Trains as an option file says; experiments are written under the current folder.
 
+    On SIGTERM and Ctrl-C it finishes the iteration, saves, and raises SystemExit with 143 or 130.
+
     Args:
         arguments: BasicSR's: `-opt FILE`, `--launcher`, `--auto_resume`, `--debug`, `--local_rank`, `--force_yml`.
 
@@ -17,8 +19,11 @@ def train(arguments: Sequence[str]) -> None:
     from vapsr_arch import plugin
     plugin.load()
     from basicsr.train import train_pipeline
+
+    from vapsr_arch.models.stopping import stop_signals
     sys.argv = ['vapsr train', *arguments]  # where BasicSR reads its arguments
-    train_pipeline(os.getcwd())
+    with stop_signals.noted():
+        train_pipeline(os.getcwd())
 
 
 if __name__ == '__main__':

@@ -52,11 +52,17 @@ class SeededSampler(EnlargedSampler):
         # Not rounded up, as in EnlargedSampler: the order would depend on the number of processes.
         self.total_size = len(dataset) * ratio
         self.num_samples = self.total_size // num_replicas
+        self._first_epoch = self._position = 0
+
+    def begin_at(self, epoch: int, position: int) -> None:
+        """Leaves out the samples of an epoch that are done: `position` of them, over all processes."""
+        self._first_epoch, self._position = epoch, position
 
     def __iter__(self) -> Iterator[SeededIndex]:
         epoch, size = self.epoch, len(self.dataset)
         generator = torch.Generator().manual_seed(seed_from(self.seed, epoch))
         order = torch.randperm(self.total_size, generator=generator).tolist()
-        own = order[self.rank:self.num_samples * self.num_replicas:self.num_replicas]
+        order = order[self._position if epoch == self._first_epoch else 0:self.num_samples * self.num_replicas]
+        own = order[self.rank:len(order) // self.num_replicas * self.num_replicas:self.num_replicas]
         # Not the index but its place in the enlarged set: an image that comes again in an epoch is cropped elsewhere.
         return (SeededIndex(place % size, seed_from(self.seed, epoch, place)) for place in own)

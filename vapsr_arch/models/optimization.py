@@ -61,17 +61,18 @@ class FastSRModel(SRModel):
         self.losses = self._backward()
         self.scaler.unscale_(self.optimizer_g)
         self.grad_norm = get_total_norm([p.grad for p in self.net_g.parameters() if p.grad is not None])
-        if self._step_is_good():
-            if 'grad_clip_norm' in self.opt['train']:
-                clip_grads_with_norm_(self.net_g.parameters(), self.opt['train']['grad_clip_norm'], self.grad_norm)
-            self.scaler.step(self.optimizer_g)
-            if self.ema_decay > 0:
-                self.model_ema(self.ema_decay)
+        if 'grad_clip_norm' in self.opt['train']:
+            clip_grads_with_norm_(self.net_g.parameters(), self.opt['train']['grad_clip_norm'], self.grad_norm)
+        # What the loss scaler's own step is for: a fused optimizer leaves the weights alone, without the host's knowing.
+        self.optimizer_g.found_inf = torch.maximum(self._bad_step(), 1 - self.grad_norm.isfinite().float())
+        self.optimizer_g.step()
         self.scaler.update()
+        if self.ema_decay > 0:
+            self.model_ema(self.ema_decay)
 
-    def _step_is_good(self) -> bool:
-        """Whether the gradients may change the weights; the same answer on all processes."""
-        return True
+    def _bad_step(self) -> Tensor:
+        """1 where the gradients must not change the weights, else 0; a scalar on the device, the same on all processes."""
+        return torch.zeros_like(self.grad_norm)
 
     def _backward(self) -> dict[str, Tensor]:
         """Adds up the gradients of the batch's parts, and returns the batch's losses."""

@@ -14,10 +14,12 @@ from tqdm import tqdm
 from vapsr_arch.checkpoints import load_into
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
-from vapsr_arch.models.optimization import FastSRModel
+from vapsr_arch.models.out_of_memory import memory_explained
+from vapsr_arch.models.resilience import ResilientSRModel
+from vapsr_arch.models.stopping import stop_signals
 
 
-class VapSRModel(FastSRModel):
+class VapSRModel(ResilientSRModel):
     """Trains, validates and tests a super-resolution network through BasicSR's loops.
 
     Args:
@@ -61,12 +63,15 @@ class VapSRModel(FastSRModel):
         rows = []
         for data in tqdm(dataloader, dataset_name, unit='image', disable=not self.opt['val'].get('pbar', False)):
             name = Path(data['lq_path'][0]).stem
-            image, gt = self._enlarge(data)
+            with memory_explained(f'{dataset_name}, {name}', 'use a smaller image, or other hardware'):
+                image, gt = self._enlarge(data)
             if save_img:
                 imwrite(image, self._image_path(dataset_name, name, current_iter))
             if gt is not None:
                 rows.append({'image': name} | {metric: float(calculate_metric(dict(img=image, img2=gt), options))
                                                for metric, options in self.opt['val'].get('metrics', {}).items()})
+            if stop_signals.asked and self.is_train and not self.opt['dist']:
+                self.stop(current_iter)
         if not rows:
             get_root_logger().info(f'{dataset_name}: no ground truth, nothing measured')
         elif len(rows[0]) > 1:
@@ -94,6 +99,9 @@ class VapSRModel(FastSRModel):
             self._initialize_best_metric_results(dataset_name)
             for metric, value in self.metric_results.items():
                 self._update_best_metric_result(dataset_name, metric, value, current_iter)
+                if self.best_metric_results[dataset_name][metric]['iter'] == current_iter:
+                    several = sum(phase.startswith('val') for phase in self.opt['datasets']) > 1
+                    self.save_network_as(f'best_{metric}_{dataset_name}' if several else f'best_{metric}')
         folder = self.opt['path']['experiments_root' if self.is_train else 'results_root']
         with written_whole(Path(folder, f'{dataset_name}.csv')) as path, path.open('w', newline='') as file:
             writer = csv.DictWriter(file, ['image', *metrics])
