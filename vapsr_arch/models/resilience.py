@@ -32,6 +32,7 @@ class ResilientSRModel(FastSRModel):
         self._options = deciding_options(opt) if opt['is_train'] else {}  # BasicSR takes keys out of its options
         self._saved_iter = -1
         self._good: tuple[bytes, bytes] | None = None  # checkpoint and state to go back to
+        self._good_iter = -1
         super().__init__(opt)
 
     def init_training_settings(self) -> None:
@@ -147,12 +148,17 @@ class ResilientSRModel(FastSRModel):
             VapsrError: A file cannot be written, or training diverges.
         """
         if not self._is_finite():
-            self._roll_back(current_iter, 'the weights are not finite')
+            self._roll_back(current_iter if current_iter > 0 else self.opt['train']['total_iter'],
+                            'the weights are not finite')
         if current_iter == -1:
             self.save_network_as('latest')
             return
+        # Not one that a signal asked for: the run would go back to another state than if it had not come.
+        is_good = self.guard.calm and current_iter % self.opt['logger']['save_checkpoint_freq'] == 0
+        if is_good:
+            self._good_iter = current_iter
         network, state = run_files.to_bytes(self._network()), run_files.to_bytes(self._state(current_iter))
-        if self.guard.calm:
+        if is_good:
             self._good = network, state
         if self.opt['rank'] == 0:
             run_files.save_pair(self.opt, current_iter, network, state)
@@ -172,6 +178,7 @@ class ResilientSRModel(FastSRModel):
                 run_files.write(run_files.state_path(self.opt, current_iter), state)
 
     def _keep_as_good(self, iteration: int) -> None:
+        self._good_iter = iteration
         self._good = run_files.to_bytes(self._network()), run_files.to_bytes(self._state(iteration))
 
     def _network(self) -> dict[str, Any]:
@@ -190,7 +197,7 @@ class ResilientSRModel(FastSRModel):
             'epoch': epoch, 'iter': iteration, 'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],  # up to here BasicSR's
             'position': position, 'random': random, 'scaler': self.scaler.state_dict(), 'guard': self.guard.state_dict(),
-            'best_metrics': getattr(self, 'best_metric_results', {}), 'options': self._options,
+            'best_metrics': getattr(self, 'best_metric_results', {}), 'options': self._options, 'good_iter': self._good_iter,
         }
 
     def _gpus(self) -> list[int]:
@@ -204,6 +211,8 @@ class ResilientSRModel(FastSRModel):
 
         Where the option file has changed since, it is followed; what has changed is said.
         """
+        # The first step of a resumed optimizer comes after the schedule's.
+        warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step')
         self._saved_iter = resume_state['iter']
         if 'random' not in resume_state:
             get_root_logger().warning('The training state is BasicSR\'s own: it lacks the position in the epoch, which '
@@ -226,8 +235,16 @@ class ResilientSRModel(FastSRModel):
             self._load_schedule(resume_state)
         if changes:
             self.guard.forget_losses()
+        self._find_good(resume_state['good_iter'])
         if self.opt['rank'] < len(resume_state['random']):
             set_random_state(resume_state['random'][self.opt['rank']], self._gpus())
+
+    def _find_good(self, iteration: int) -> None:
+        """Reads the state to go back to; where it is not there any more, the run goes back to where it resumes."""
+        paths = run_files.network_path(self.opt, iteration), run_files.state_path(self.opt, iteration)
+        if all(path.is_file() for path in paths):
+            self._good = paths[0].read_bytes(), paths[1].read_bytes()
+            self._good_iter = iteration
 
     def _load_moments(self, state: dict[str, Any]) -> None:
         """The optimizers' moments; the settings stay those of the option file."""
@@ -243,8 +260,6 @@ class ResilientSRModel(FastSRModel):
 
     def _play_schedule(self, iteration: int) -> None:
         """The learning rate as it would be had the options always been those of now."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step')
-            for number in range(1, iteration + 1):
-                self.update_learning_rate(number, self.opt['train'].get('warmup_iter', -1))
+        for number in range(1, iteration + 1):
+            self.update_learning_rate(number, self.opt['train'].get('warmup_iter', -1))
         self._scale_learning_rate(self.guard.lr_scale)
