@@ -1,5 +1,6 @@
 """Training that is killed, stopped, or has no room to write, for real: in processes of its own."""
 
+import os
 import random
 import shutil
 import signal
@@ -8,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.models import training_process
 from tests.models.training_helpers import RUN, network, states
@@ -51,3 +51,47 @@ def test_killed_twenty_times_ends_with_the_same_bytes(train_options: Callable[..
     finished(*arguments, '--auto_resume')
     assert (network(), network('best_psnr')) == undisturbed
     assert states() == ['19.state', '20.state'] and not list(RUN.rglob('.*'))
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_saves_and_is_resumed(number: signal.Signals, train_options: Callable[..., str]) -> None:
+    """As from Slurm, or a terminal: the workers get it too, and first."""
+    def arguments(total_iter: int) -> tuple[str, ...]:
+        return '-opt', train_options(train={'total_iter': total_iter}, datasets={
+            'train': {'dataset_enlarge_ratio': 50, 'num_worker_per_gpu': 2}})
+
+    process = training_process.start(*arguments(100_000), log=LOG)
+    training_process.wait_for_line(process, LOG, 'l_pix')
+    workers = training_process.children(process)
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker, number)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == 128 + number, LOG.read_text()
+    iteration = max(int(state.removesuffix('.state')) for state in states())
+    assert f'after iteration {iteration:,}; --auto_resume goes on' in LOG.read_text()
+    assert f'iter: {iteration}.' in finished(*arguments(iteration + 1), '--auto_resume')
+
+
+def test_a_second_signal_stops_at_once(train_options: Callable[..., str]) -> None:
+    process = training_process.start('-opt', train_options(train={'total_iter': 100_000}), log=LOG)
+    training_process.wait_for_line(process, LOG, 'l_pix')
+    training_process.pause(process)  # both signals arrive before it does anything
+    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, signal.SIGCONT)
+    process.join()
+    assert process.exitcode in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert 'Stopped by a signal' not in LOG.read_text()
+
+
+def test_a_full_disk_ends_training(train_options: Callable[..., str]) -> None:
+    options = train_options(logger={'print_freq': 100}, train={'total_iter': 200})
+    process = training_process.start('-opt', options, log=LOG, file_limit=20_000)
+    process.join()
+    assert process.exitcode == 1
+    assert LOG.read_text().splitlines()[-1].endswith(
+        'models/net_g_2.pth cannot be written: File too large; what was saved before is whole: mend this and go on with '
+        '--auto_resume')
+    assert states() == [] and not list((RUN / 'models').iterdir())

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import resource
 import signal
-from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -24,12 +23,14 @@ def start(*arguments: str, log: Path, file_limit: int = resource.RLIM_INFINITY) 
     """
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload([__name__])
+    log.touch()
     process = context.Process(target=_train, args=(arguments, Path.cwd(), log, file_limit))
     process.start()
     return process
 
 
 def _train(arguments: tuple[str, ...], folder: Path, log: Path, file_limit: int) -> None:
+    multiprocessing.set_start_method('fork', force=True)  # for the workers, as in a process of its own
     os.chdir(folder)
     with log.open('wb') as file:
         os.dup2(file.fileno(), 1)
@@ -46,12 +47,13 @@ def wait_for_line(process: BaseProcess, log: Path, words: str) -> None:
     assert words in log.read_text(), log.read_text()
 
 
-def stopped_by(process: BaseProcess, *numbers: signal.Signals) -> int:
-    """Sends signals, and returns the exit code."""
-    for number in numbers:
-        os.kill(process.pid, number)
-    process.join()
-    return process.exitcode
+def children(process: BaseProcess) -> list[int]:
+    """The processes that a process has started."""
+    return [int(number) for number in Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()]
 
 
-Starter = Callable[..., BaseProcess]
+def pause(process: BaseProcess) -> None:
+    """Stops a process until SIGCONT."""
+    os.kill(process.pid, signal.SIGSTOP)
+    while Path(f'/proc/{process.pid}/stat').read_text().rpartition(')')[2].split()[0] != 'T':
+        process.join(0.02)
