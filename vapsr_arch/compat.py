@@ -152,6 +152,9 @@ def mend_imports() -> None:
 def mend_pipelines() -> None:
     """Puts the functions above in the place of BasicSR's."""
     import basicsr.train
+
+    from vapsr_arch.data.prefetch import CUDAPrefetcher, Prefetcher
+    basicsr.train.CPUPrefetcher, basicsr.train.CUDAPrefetcher = Prefetcher, CUDAPrefetcher
     basicsr.train.load_resume_state = load_resume_state
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     pass_on_prefetch_errors()
