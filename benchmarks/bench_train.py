@@ -55,6 +55,7 @@ def contestant(features: list[str], network: str, folder: Path, batch: int) -> N
 
     from vapsr_arch.archs.depthwise import DepthwiseConv2d
     from vapsr_arch.archs.vapsr_arch import VAB, VapSR
+    from vapsr_arch.data.epochs import EpochPlan
     from vapsr_arch.data.paired_pack_dataset import PairedPackDataset
     from vapsr_arch.data.sampler import SeededIndex, SeededSampler
     from vapsr_arch.models.vapsr_model import VapSRModel
@@ -95,9 +96,11 @@ def contestant(features: list[str], network: str, folder: Path, batch: int) -> N
         'dataroot_gt': f'{folder}/gt.{suffix}', 'dataroot_lq': f'{folder}/lq.{suffix}', 'io_backend': {'type': 'lmdb'},
         'batch_size_per_gpu': batch, 'num_worker_per_gpu': 4 if ON_GPU else 1, 'pin_memory': ON_GPU}
     opt = {
-        'name': 'bench', 'is_train': True, 'num_gpu': int(ON_GPU), 'dist': False, 'path': {},
+        'name': 'bench', 'is_train': True, 'num_gpu': int(ON_GPU), 'dist': False, 'rank': 0, 'world_size': 1, 'scale': 4,
+        'path': {'experiments_root': folder}, 'manual_seed': 0, 'datasets': {'train': data},
+        'logger': {'save_checkpoint_freq': 1000000}, 'epoch_plan': EpochPlan(size=10000 * batch, batch=batch),
         'network_g': {'type': 'VapSR' if COPIES in features else 'VapSRWithCopies', 'scale': 4, **arguments},
-        'train': {'ema_decay': 0.999, 'optim_g': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]},
+        'train': {'total_iter': 1000000, 'ema_decay': 0.999, 'optim_g': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]},
                   'scheduler': {'type': 'MultiStepLR', 'milestones': [1000000]}, 'pixel_opt': {'type': 'L1Loss'},
                   'amp': 'bf16' if BF16 in features else 'off', 'compile': COMPILE in features}}
     torch.manual_seed(0)

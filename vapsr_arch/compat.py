@@ -154,7 +154,9 @@ def mend_pipelines() -> None:
     import basicsr.train
 
     from vapsr_arch.data.prefetch import CUDAPrefetcher, Prefetcher
+    from vapsr_arch.models.progress import TrainingLog
     basicsr.train.CPUPrefetcher, basicsr.train.CUDAPrefetcher = Prefetcher, CUDAPrefetcher
+    basicsr.train.MessageLogger = TrainingLog
     basicsr.train.load_resume_state = load_resume_state
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     pass_on_prefetch_errors()

@@ -24,6 +24,14 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def prepare(arguments: Sequence[str]) -> None:
+    """Loads the plugin, and puts a command line where BasicSR reads it."""
+    keep_freed_memory()
+    from vapsr_arch import plugin
+    plugin.load()
+    sys.argv = ['vapsr train', *arguments]
+
+
 def train(arguments: Sequence[str]) -> None:
     """Trains as an option file says; experiments are written under the current folder.
 
@@ -35,13 +43,10 @@ def train(arguments: Sequence[str]) -> None:
     Raises:
         VapsrError: The options or the images do not allow it.
     """
-    keep_freed_memory()
-    from vapsr_arch import plugin
-    plugin.load()
+    prepare(arguments)
     from basicsr.train import train_pipeline
 
     from vapsr_arch.models.stopping import stop_signals
-    sys.argv = ['vapsr train', *arguments]  # where BasicSR reads its arguments
     with stop_signals.noted():
         train_pipeline(os.getcwd())
 

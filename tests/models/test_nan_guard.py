@@ -85,7 +85,7 @@ def test_lasting_divergence_goes_back_with_a_lower_learning_rate(
     assert 'Iteration 25: ' in result.err
     assert 'the last of 3 bad steps in a row. Back to the weights of iteration 22, with the learning rate lowered to ' \
            '1.000e-04; rollback 1 of 3' in result.err
-    assert 'lr:(1.000e-04,)' in result.err
+    assert 'lr 1.000e-04, ' in result.err
     assert all(tensor.isfinite().all() for tensor in torch.load(RUN / 'models/net_g_latest.pth')['params'].values())
 
 

@@ -3,13 +3,12 @@
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 
 from tests.conftest import Finished
-from tests.models.training_helpers import RUN, at_iterations, network, signal_at, states
+from tests.models.training_helpers import RUN, network, signal_at, states
 
 
 @pytest.mark.parametrize('stop, workers', [(1, 0), (4, 0), (6, 2), (7, 4)])
@@ -102,7 +101,7 @@ def test_changed_options_are_followed_and_said(train_options: Callable[..., str]
     assert said.endswith(
         'datasets.train.batch_size_per_gpu: 2 -> 1; train.optim_g.lr: 0.001 -> 0.0008; train.scheduler.milestones: '
         '[100] -> [1, 2]; train.scheduler.gamma: not set -> 0.5')
-    assert 'lr:(2.000e-04,)' in result.err  # both milestones are past at iteration 3
+    assert 'lr 2.000e-04, ' in result.err  # both milestones are past at iteration 3
 
 
 def test_a_seed_that_was_drawn_is_kept(train_options: Callable[..., str], vapsr: Callable[..., Finished],

@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor
+from tqdm import tqdm
 
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.models import run_files
 from vapsr_arch.models.nan_guard import NanGuard
 from vapsr_arch.models.optimization import FastSRModel
 from vapsr_arch.models.out_of_memory import memory_explained
+from vapsr_arch.models.progress import progress_bar
 from vapsr_arch.models.stopping import stop_signals
 from vapsr_arch.models.training_state import changed_options, deciding_options, is_schedule, random_state, set_random_state
 
@@ -33,6 +35,7 @@ class ResilientSRModel(FastSRModel):
         self._saved_iter = -1
         self._good: tuple[bytes, bytes] | None = None  # checkpoint and state to go back to
         self._good_iter = -1
+        self._bar: tqdm | None = None
         super().__init__(opt)
 
     def init_training_settings(self) -> None:
@@ -57,9 +60,8 @@ class ResilientSRModel(FastSRModel):
             VapsrError: There is not enough memory, training diverges, or the state cannot be saved.
             SystemExit: A signal has asked for an end, and the state is saved.
         """
-        stop_signals.armed = True
-        if self._good is None:
-            self._keep_as_good(current_iter - 1)
+        if self._bar is None:
+            self._begin(current_iter - 1)
         with memory_explained('training', self._memory_remedy()):
             super().optimize_parameters(current_iter)
         # Waiting for a GPU in every iteration would cost time.
@@ -67,6 +69,19 @@ class ResilientSRModel(FastSRModel):
             self._heed_guard(current_iter)
             if self._is_asked_to_stop():
                 self.stop(current_iter)
+        self._bar.update()
+
+    def _begin(self, done: int) -> None:
+        """What waits for the first iteration: from here on there is something to save."""
+        stop_signals.armed = True
+        self._bar = progress_bar(done, self.opt['train']['total_iter'], self.opt['rank'] == 0)
+        if self._good is None:
+            self._good_iter = done
+            self._good = run_files.to_bytes(self._network()), run_files.to_bytes(self._state(done))
+
+    def get_current_log(self) -> dict[str, float]:
+        """FastSRModel's, with the gradients' norm and the number of steps that the guard has skipped so far."""
+        return super().get_current_log() | {'grad_norm': self.grad_norm.item(), 'skipped_steps': self.guard.skipped}
 
     def _memory_remedy(self) -> str:
         data, train = self.opt['datasets']['train'], self.opt['train']
@@ -131,6 +146,7 @@ class ResilientSRModel(FastSRModel):
         """
         if self._saved_iter != current_iter:
             self.save(self.opt['epoch_plan'].after(current_iter)[0], current_iter)
+        self._bar.close()
         signal = stop_signals.asked or 15  # another process's may not have reached this one
         get_root_logger().info(f'Stopped by a signal after iteration {current_iter:,}; --auto_resume goes on from there')
         raise SystemExit(128 + signal)
@@ -151,6 +167,8 @@ class ResilientSRModel(FastSRModel):
             self._roll_back(current_iter if current_iter > 0 else self.opt['train']['total_iter'],
                             'the weights are not finite')
         if current_iter == -1:
+            if self._bar:
+                self._bar.close()
             self.save_network_as('latest')
             return
         # Not one that a signal asked for: the run would go back to another state than if it had not come.
@@ -176,10 +194,6 @@ class ResilientSRModel(FastSRModel):
             state = run_files.to_bytes(self._state(current_iter))
             if self.opt['rank'] == 0:
                 run_files.write(run_files.state_path(self.opt, current_iter), state)
-
-    def _keep_as_good(self, iteration: int) -> None:
-        self._good_iter = iteration
-        self._good = run_files.to_bytes(self._network()), run_files.to_bytes(self._state(iteration))
 
     def _network(self) -> dict[str, Any]:
         content = {'params': self.get_bare_model(self.net_g).state_dict()}

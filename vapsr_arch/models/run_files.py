@@ -1,7 +1,6 @@
 """A run's checkpoints and training states on disk: written whole, kept in pairs, found again."""
 
 import io
-import math
 import pickle
 import shutil
 from collections import Counter
@@ -147,7 +146,7 @@ def check_disk_space(opt: dict[str, Any], network: int, state: int) -> None:
     Raises:
         VapsrError: They will not.
     """
-    needed = bytes_to_come(opt, network, state)
+    needed = bytes_to_come(opt, opt['epoch_plan'].iteration, network, state)
     free = shutil.disk_usage(opt['path']['experiments_root']).free
     if needed > free:
         raise VapsrError(f'{opt["path"]["experiments_root"]}: {free / 1e6:,.0f} MB are free, but the checkpoints and states '
@@ -155,14 +154,13 @@ def check_disk_space(opt: dict[str, Any], network: int, state: int) -> None:
                          f'logger.keep_last')
 
 
-def bytes_to_come(opt: dict[str, Any], network: int, state: int) -> int:
-    """Bytes that a run will add to its folder: pairs, the latest and the best checkpoints, and one that is being written."""
-    total_iter, start = opt['train']['total_iter'], opt['epoch_plan'].iteration
+def bytes_to_come(opt: dict[str, Any], start: int, network: int, state: int) -> int:
+    """Bytes that a run will write from iteration `start` on: pairs, the latest and the best checkpoints, a temporary file."""
     every = opt['logger']['save_checkpoint_freq']
-    pairs = total_iter // every - start // every
+    pairs = opt['train']['total_iter'] // every - start // every
     keep = opt['logger'].get('keep_last')
     if keep:
         pairs = min(pairs, keep)
     validation_sets = sum(phase.startswith('val') for phase in opt['datasets'])
     best = validation_sets * len(opt.get('val', {}).get('metrics', {}))
-    return math.ceil(pairs * (network + state) + (1 + best) * network + max(network, state))
+    return pairs * (network + state) + (1 + best) * network + max(network, state)
