@@ -166,6 +166,7 @@ class Options(Section):
     scale: Positive
     num_gpu: Whole | Literal['auto'] = 'auto'
     manual_seed: Whole | None = None
+    deterministic: bool | None = None  # the same bytes from the same run on one GPU, which is slower then; on a CPU always
     datasets: Annotated[dict[Annotated[str, Field(pattern=r'^(train|(val|test)(_.+)?)$')], Dataset], Field(min_length=1)]
     network_g: Typed
     path: Paths | None = None

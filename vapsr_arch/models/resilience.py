@@ -9,13 +9,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.models import run_files
+from vapsr_arch.models import run_files, training_state
 from vapsr_arch.models.nan_guard import NanGuard
 from vapsr_arch.models.optimization import FastSRModel
 from vapsr_arch.models.out_of_memory import memory_explained
 from vapsr_arch.models.progress import progress_bar
 from vapsr_arch.models.stopping import stop_signals
-from vapsr_arch.models.training_state import changed_options, deciding_options, is_schedule, random_state, set_random_state
 
 
 class ResilientSRModel(FastSRModel):
@@ -31,11 +30,13 @@ class ResilientSRModel(FastSRModel):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self._options = deciding_options(opt) if opt['is_train'] else {}  # BasicSR takes keys out of its options
+        self._options = training_state.deciding_options(opt) if opt['is_train'] else {}  # BasicSR takes keys out of its options
         self._saved_iter = -1
         self._good: tuple[bytes, bytes] | None = None  # checkpoint and state to go back to
         self._good_iter = -1
         self._bar: tqdm | None = None
+        if opt.get('deterministic', False):
+            training_state.be_deterministic()
         super().__init__(opt)
 
     def init_training_settings(self) -> None:
@@ -203,10 +204,10 @@ class ResilientSRModel(FastSRModel):
 
     def _state(self, iteration: int) -> dict[str, Any]:
         epoch, position = self.opt['epoch_plan'].after(iteration)
-        random = [random_state(self._gpus())]
+        random = [training_state.random_state(self._gpus())]
         if self.opt['dist']:
             random = [None] * self.opt['world_size']
-            torch.distributed.all_gather_object(random, random_state(self._gpus()))
+            torch.distributed.all_gather_object(random, training_state.random_state(self._gpus()))
         return {
             'epoch': epoch, 'iter': iteration, 'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],  # up to here BasicSR's
@@ -234,7 +235,7 @@ class ResilientSRModel(FastSRModel):
             self._load_moments(resume_state)
             self._load_schedule(resume_state)
             return
-        changes = changed_options(resume_state['options'], self._options)
+        changes = training_state.changed_options(resume_state['options'], self._options)
         if changes:
             get_root_logger().warning('The options are not those that the training state was saved with, and the new ones '
                                       f'are used: {"; ".join(changes)}')
@@ -243,7 +244,7 @@ class ResilientSRModel(FastSRModel):
         if resume_state['best_metrics']:
             self.best_metric_results = resume_state['best_metrics']
         self._load_moments(resume_state)
-        if any(map(is_schedule, changes)):
+        if any(map(training_state.is_schedule, changes)):
             self._play_schedule(resume_state['iter'])
         else:
             self._load_schedule(resume_state)
@@ -251,7 +252,7 @@ class ResilientSRModel(FastSRModel):
             self.guard.forget_losses()
         self._find_good(resume_state['good_iter'])
         if self.opt['rank'] < len(resume_state['random']):
-            set_random_state(resume_state['random'][self.opt['rank']], self._gpus())
+            training_state.set_random_state(resume_state['random'][self.opt['rank']], self._gpus())
 
     def _find_good(self, iteration: int) -> None:
         """Reads the state to go back to; where it is not there any more, the run goes back to where it resumes."""

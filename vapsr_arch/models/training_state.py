@@ -1,5 +1,6 @@
 """What a training state holds beyond BasicSR's: the random states, and the options that the run was made with."""
 
+import os
 import random
 from collections.abc import Iterator
 from copy import deepcopy
@@ -35,6 +36,13 @@ def set_random_state(state: dict[str, Any], devices: list[int]) -> None:
     torch.set_rng_state(state['torch'])
     for device, cuda_state in zip(devices, state['cuda']):
         torch.cuda.set_rng_state(cuda_state, device)
+
+
+def be_deterministic() -> None:
+    """Has torch choose algorithms whose results do not change from run to run, and end in an error where it knows none."""
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # cuBLAS reads it at its first use
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False  # basicsr/train.py:101 sets it
 
 
 def deciding_options(opt: dict[str, Any]) -> dict[str, Any]:
