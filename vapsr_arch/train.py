@@ -37,8 +37,11 @@ def train(arguments: Sequence[str]) -> None:
     from vapsr_arch import plugin
     plugin.load()
     from basicsr.train import train_pipeline
+
+    from vapsr_arch.distributed import together
     sys.argv = ['vapsr train', *arguments]  # where BasicSR reads its arguments
-    train_pipeline(os.getcwd())
+    with together():
+        train_pipeline(os.getcwd())
 
 
 if __name__ == '__main__':
