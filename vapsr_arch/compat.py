@@ -77,7 +77,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
 
     The order of the images, and the random numbers of each, depend on the seed and the epoch: see `SeededSampler`. A
     resumed run goes on within the epoch; `opt['epoch_plan']` is left for the model, which saves where it stands. The
-    loaders draw from generators of their own: validation, or resuming, does not change what the network draws.
+    loader draws from a generator of its own: resuming does not change what the network draws.
 
     Raises:
         VapsrError: The training images do not fill one batch.
@@ -100,7 +100,6 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
             train_loader = build_dataloader(dataset, dataset_opt, sampler=train_sampler, **common)
         else:
             val_loaders.append(build_dataloader(dataset, dataset_opt, sampler=None, **common))
-            val_loaders[-1].generator = torch.Generator()
         logger.info(f'{dataset_opt["name"]}: {len(dataset)} images')
 
     if len(train_loader) == 0:

@@ -58,6 +58,7 @@ def dry_run(arguments: Sequence[str]) -> None:
     prepare(arguments)
     import basicsr.train
 
+    from vapsr_arch.distributed import together
     from vapsr_arch.models.progress import TrainingLog
     from vapsr_arch.models.run_files import bytes_to_come, network_path, state_path
     from vapsr_arch.models.vapsr_model import VapSRModel
@@ -78,6 +79,7 @@ def dry_run(arguments: Sequence[str]) -> None:
                 (VapSRModel, 'validation', _timed(VapSRModel.validation, validations)),
                 (TrainingLog, '__call__', _noted(TrainingLog.__call__, moments))):
             stack.enter_context(mock.patch.object(owner, name, replacement))
+        stack.enter_context(together())
         basicsr.train.train_pipeline(folder)
         if asked['rank'] == 0:
             sizes = [path(shortened, _ITERATIONS).stat().st_size for path in (network_path, state_path)]

@@ -62,6 +62,8 @@ class Dataset(Section):
     num_worker_per_gpu: Whole | None = None
     batch_size_per_gpu: Positive | None = None
     dataset_enlarge_ratio: Positive = 1
+    # cuda copies the next batch to the GPU while this one is worked on, and is what a GPU uses if nothing is given; cpu reads
+    # in a thread, num_prefetch_queue batches ahead. Workers read ahead on their own.
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
     num_prefetch_queue: Positive | None = None
     pin_memory: bool | None = None
@@ -156,8 +158,9 @@ class Logger(Section):
 
 
 class Distributed(Section):
-    backend: Literal['nccl'] | None = None
-    port: Whole | None = None
+    backend: Literal['nccl'] | None = None  # in the authors' files; GPUs use NCCL and CPUs Gloo whatever it says
+    port: Whole | None = None  # where rank 0 listens, with --launcher slurm; torchrun has --master-port
+    timeout: Positive | None = None  # seconds that a process waits for another one before it ends with an error; 300
 
 
 class Options(Section):

@@ -46,8 +46,9 @@ def train(arguments: Sequence[str]) -> None:
     prepare(arguments)
     from basicsr.train import train_pipeline
 
+    from vapsr_arch.distributed import together
     from vapsr_arch.models.stopping import stop_signals
-    with stop_signals.noted():
+    with stop_signals.noted(), together():
         train_pipeline(os.getcwd())
 
 

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -95,3 +96,21 @@ def test_a_full_disk_ends_training(train_options: Callable[..., str]) -> None:
         'models/net_g_2.pth cannot be written: File too large; what was saved before is whole: mend this and go on with '
         '--auto_resume')
     assert states() == [] and not list((RUN / 'models').iterdir())
+
+
+def test_processes_stop_together(train_options: Callable[..., str]) -> None:
+    """One has received the signal."""
+    with socket.socket() as free:
+        free.bind(('', 0))
+        port = str(free.getsockname()[1])
+    options = train_options(train={'total_iter': 100_000})
+    logs = [Path(f'{rank}.txt') for rank in range(2)]
+    processes = [training_process.start('-opt', options, '--launcher', 'pytorch', log=log, RANK=str(rank), WORLD_SIZE='2',
+                                        LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+                 for rank, log in enumerate(logs)]
+    training_process.wait_for_line(processes[0], logs[0], 'l_pix')
+    os.kill(processes[1].pid, signal.SIGTERM)
+    for process in processes:
+        process.join()
+        assert process.exitcode == 128 + signal.SIGTERM, logs[0].read_text()
+    assert len(states()) > 0 and 'Stopped by a signal' in logs[0].read_text()

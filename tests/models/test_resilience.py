@@ -135,7 +135,9 @@ def test_best_checkpoint_and_metrics_outlast_a_stop(train_options: Callable[...,
                                                     vapsr: Callable[..., Finished]) -> None:
     options = train_options(train={'total_iter': 4, 'optim_g': {'lr': 0.1}}, val={'val_freq': 2})
     vapsr('train', '-opt', options)
-    best = torch.load(RUN / 'training_states/4.state', weights_only=False)['best_metrics']['photos']['psnr']['iter']
+    first, best = (torch.load(RUN / f'training_states/{iteration}.state', weights_only=False)['best_metrics']['photos']['psnr'][
+        'iter'] for iteration in (2, 4))
+    assert first == 2 and best in (2, 4)
     assert network('best_psnr') == network(best)
     for path in RUN.rglob('*4.*'):
         path.unlink()

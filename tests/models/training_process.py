@@ -13,25 +13,27 @@ plugin.load()
 import basicsr.train  # noqa: E402, F401
 
 
-def start(*arguments: str, log: Path, file_limit: int = resource.RLIM_INFINITY) -> BaseProcess:
+def start(*arguments: str, log: Path, file_limit: int = resource.RLIM_INFINITY, **environment: str) -> BaseProcess:
     """Starts `vapsr train ARGUMENTS` in the current folder.
 
     Args:
         arguments: The arguments.
         log: Takes what it prints.
         file_limit: The largest file that it can write, in bytes.
+        environment: Variables that are set for it.
     """
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload([__name__])
     log.touch()
-    process = context.Process(target=_train, args=(arguments, Path.cwd(), log, file_limit))
+    process = context.Process(target=_train, args=(arguments, Path.cwd(), log, file_limit, environment))
     process.start()
     return process
 
 
-def _train(arguments: tuple[str, ...], folder: Path, log: Path, file_limit: int) -> None:
+def _train(arguments: tuple[str, ...], folder: Path, log: Path, file_limit: int, environment: dict[str, str]) -> None:
     multiprocessing.set_start_method('fork', force=True)  # for the workers, as in a process of its own
     os.chdir(folder)
+    os.environ.update(environment)
     with log.open('wb') as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -39,6 +39,19 @@ class FastSRModel(SRModel):
                                            find_unused_parameters=self.opt.get('find_unused_parameters', False))
         return DataParallel(net) if self.opt['num_gpu'] > 1 else net
 
+    def test(self) -> None:
+        """Enlarges `lq` to `output`, with the EMA if there is one.
+
+        By the forward method of the bare network: images of all sizes are not worth compiling for, and the processes, of
+        which each has its share of a data set, would wait for each other.
+        """
+        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
+        training = net.training
+        net.eval()
+        with torch.no_grad():
+            self.output = net.forward(self.lq)
+        net.train(training)
+
     @property
     def _memory_format(self) -> torch.memory_format:
         channels_last = self.opt.get('train', {}).get('channels_last', True)

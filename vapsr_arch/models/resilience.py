@@ -188,10 +188,9 @@ class ResilientSRModel(FastSRModel):
         if self.opt['rank'] == 0:
             run_files.write(run_files.network_path(self.opt, label), run_files.to_bytes(self._network()))
 
-    def validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
-        """As BasicSR's; the state of the iteration, if it was saved before, is saved with the best metrics of now."""
-        super().validation(dataloader, current_iter, tb_logger, save_img)
-        if self.is_train and self._saved_iter == current_iter:
+    def save_best_metrics(self, current_iter: int) -> None:
+        """Saves the state of an iteration once more, if it was saved before its validation."""
+        if self._saved_iter == current_iter:
             state = run_files.to_bytes(self._state(current_iter))
             if self.opt['rank'] == 0:
                 run_files.write(run_files.state_path(self.opt, current_iter), state)
