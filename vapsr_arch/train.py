@@ -47,8 +47,9 @@ def train(arguments: Sequence[str]) -> None:
     from basicsr.train import train_pipeline
 
     from vapsr_arch.distributed import together
+    from vapsr_arch.models.out_of_memory import killed_workers_explained
     from vapsr_arch.models.stopping import stop_signals
-    with stop_signals.noted(), together():
+    with stop_signals.noted(), together(), killed_workers_explained():
         train_pipeline(os.getcwd())
 
 

@@ -4,15 +4,16 @@ import os
 import random
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.models import training_process
-from tests.models.training_helpers import RUN, network, states
+from tests.models.training_helpers import RUN, at_iterations, network, states
 
 LOG = Path('log.txt')
 
@@ -98,19 +99,51 @@ def test_a_full_disk_ends_training(train_options: Callable[..., str]) -> None:
     assert states() == [] and not list((RUN / 'models').iterdir())
 
 
-def test_processes_stop_together(train_options: Callable[..., str]) -> None:
-    """One has received the signal."""
-    with socket.socket() as free:
-        free.bind(('', 0))
-        port = str(free.getsockname()[1])
-    options = train_options(train={'total_iter': 100_000})
-    logs = [Path(f'{rank}.txt') for rank in range(2)]
-    processes = [training_process.start('-opt', options, '--launcher', 'pytorch', log=log, RANK=str(rank), WORLD_SIZE='2',
-                                        LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
-                 for rank, log in enumerate(logs)]
-    training_process.wait_for_line(processes[0], logs[0], 'l_pix')
-    os.kill(processes[1].pid, signal.SIGTERM)
-    for process in processes:
+def together(*arguments: str, before: Callable[[], None] | None = None) -> str:
+    """Trains with two processes to the end; returns what the first has printed."""
+    processes = training_process.start_two(*arguments, before=before)
+    for process, log in processes:
         process.join()
-        assert process.exitcode == 128 + signal.SIGTERM, logs[0].read_text()
-    assert len(states()) > 0 and 'Stopped by a signal' in logs[0].read_text()
+        assert process.exitcode == 0, log.read_text()
+    return processes[0][1].read_text()
+
+
+def test_two_processes_stop_and_go_on_together(train_options: Callable[..., str]) -> None:
+    """One of them receives the signal."""
+    arguments = '-opt', train_options(train={'total_iter': 50}, datasets={
+        'train': {'batch_size_per_gpu': 1, 'dataset_enlarge_ratio': 3}})
+    together(*arguments)
+    undisturbed = network()
+    (_, log), (second, _) = processes = training_process.start_two(*arguments)
+    training_process.wait_for_line(processes[0][0], log, 'l_pix')
+    os.kill(second.pid, signal.SIGTERM)
+    for process, _ in processes:
+        process.join()
+        assert process.exitcode == 128 + signal.SIGTERM, log.read_text()
+    assert 'Stopped by a signal' in log.read_text()
+    together(*arguments, '--auto_resume')
+    assert network() == undisturbed
+
+
+def nan_in_the_second_process() -> None:
+    if os.environ['RANK'] == '1':
+        at_iterations(pytest.MonkeyPatch(), [2], lambda losses: {name: loss * torch.nan for name, loss in losses.items()})
+
+
+def test_two_processes_skip_together(train_options: Callable[..., str]) -> None:
+    arguments = '-opt', train_options(logger={'save_checkpoint_freq': 1}, datasets={'train': {'batch_size_per_gpu': 1}})
+    assert 'Iteration 2: the loss is nan; steps skipped: 1' in together(*arguments, before=nan_in_the_second_process)
+    saved = [torch.load(RUN / f'models/net_g_{iteration}.pth')['params'] for iteration in (1, 2, 3)]
+    same = [all(torch.equal(before[name], after[name]) for name in before) for before, after in pairwise(saved)]
+    assert same == [True, False]
+
+
+def test_a_worker_that_is_killed_is_named(train_options: Callable[..., str]) -> None:
+    options = train_options(train={'total_iter': 100_000}, datasets={
+        'train': {'dataset_enlarge_ratio': 50, 'num_worker_per_gpu': 1}})
+    process = training_process.start('-opt', options, log=LOG)
+    training_process.wait_for_line(process, LOG, 'l_pix')
+    os.kill(training_process.children(process)[0], signal.SIGKILL)
+    process.join()
+    assert process.exitcode == 1
+    assert 'Error: a process that reads images was killed' in LOG.read_text().splitlines()[-1]

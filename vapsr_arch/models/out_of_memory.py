@@ -1,4 +1,4 @@
-"""Out of memory, told in a sentence."""
+"""Out of memory, and what comes of it, told in a sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,3 +29,19 @@ def memory_explained(what: str, remedy: str) -> Iterator[None]:
         else:
             raise
         raise VapsrError(f'{device} has not enough memory for {what}: {remedy}') from None
+
+
+@contextmanager
+def killed_workers_explained() -> Iterator[None]:
+    """Turns torch's error of a DataLoader worker that has died into a sentence.
+
+    Raises:
+        VapsrError: One has died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith('DataLoader worker'):
+            raise
+        raise VapsrError(f'a process that reads images was killed, for want of memory perhaps ({error}): lower '
+                         f'num_worker_per_gpu; --auto_resume goes on from the newest state') from None
