@@ -11,22 +11,28 @@ from tests.conftest import Finished
 from tests.models.training_helpers import RUN, network, signal_at, states
 
 
-@pytest.mark.parametrize('stop, workers', [(1, 0), (4, 0), (6, 2), (7, 4)])
-def test_stopped_and_resumed_ends_with_the_same_bytes(stop: int, workers: int, train_options: Callable[..., str],
-                                                      vapsr: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('stop, workers, changes', [
+    (1, 0, {}), (4, 4, {}), (6, 0, {'amp': 'fp16', 'accumulate': 2}), (7, 2, {'warmup_iter': 8}),
+    pytest.param(4, 2, {'amp': 'bf16'}, marks=pytest.mark.gpu, id='on a GPU')])
+def test_stopped_and_resumed_ends_with_the_same_bytes(
+        stop: int, workers: int, changes: dict, request: pytest.FixtureRequest, train_options: Callable[..., str],
+        vapsr: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch) -> None:
     """6 iterations an epoch: before its end, at its end, and in the second one."""
-    def options(name: str, num_worker: int) -> str:
-        return train_options(name=name, train={'total_iter': 9}, val={'val_freq': 2}, datasets={
+    gpu = {'num_gpu': 1, 'deterministic': True} if request.node.get_closest_marker('gpu') else {}
+    request.addfinalizer(lambda: torch.use_deterministic_algorithms(False))
+
+    def options(num_worker: int) -> str:
+        return train_options(train={'total_iter': 9, **changes}, val={'val_freq': 2}, **gpu, datasets={
             'train': {'dataset_enlarge_ratio': 3, 'num_worker_per_gpu': num_worker}})
 
-    assert vapsr('train', '-opt', options('small', 0)).code == 0
+    assert vapsr('train', '-opt', options(0)).code == 0
     undisturbed = network()
     with monkeypatch.context() as patch:
         signal_at(patch, stop)
-        stopped = vapsr('train', '-opt', options('small', workers))
+        stopped = vapsr('train', '-opt', options(workers))
     assert stopped.code == 128 + signal.SIGTERM and f'after iteration {stop}; --auto_resume' in stopped.err
     assert network(stop) != undisturbed
-    resumed = vapsr('train', '-opt', options('small', workers), '--auto_resume')
+    resumed = vapsr('train', '-opt', options(workers), '--auto_resume')
     assert resumed.code == 0 and f'iter: {stop}.' in resumed.err
     assert network() == undisturbed
 
@@ -169,3 +175,11 @@ def test_checkpoints_that_are_not_finite_are_not_trained(train_options: Callable
     torch.save({'params': {name: tensor * torch.nan for name, tensor in params.items()}}, 'net.pth')
     result = vapsr('train', '-opt', train_options(path={'pretrain_network_g': 'net.pth'}))
     assert result.code == 1 and result.err.endswith('Error: net.pth has weights that are not finite\n')
+
+
+def test_metrics_may_change_on_resuming(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    vapsr('train', '-opt', train_options(val={'val_freq': 2}))
+    ssim = {'type': 'calculate_ssim', 'crop_border': 2}
+    result = vapsr('train', '-opt', train_options(train={'total_iter': 4}, val={'val_freq': 2, 'metrics': {'ssim': ssim}}),
+                   '--auto_resume')
+    assert result.code == 0 and '# ssim' in result.err

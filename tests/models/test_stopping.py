@@ -25,7 +25,8 @@ def test_torchruns_repetition_is_no_second_signal(monkeypatch: pytest.MonkeyPatc
         signals.armed = True
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
-    assert signals.asked == signal.SIGINT
+        assert signals.asked == signal.SIGINT
+    assert signals.asked is None
     assert signal.getsignal(signal.SIGINT) == before
 
 

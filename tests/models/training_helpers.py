@@ -41,8 +41,12 @@ def at_iterations(monkeypatch: pytest.MonkeyPatch, iterations: Iterable[int],
 
 
 def signal_at(monkeypatch: pytest.MonkeyPatch, iteration: int, number: signal.Signals = signal.SIGTERM) -> None:
-    """Sends a signal to this process in the middle of an iteration."""
+    """Sends a signal to this process in the middle of an iteration, once."""
+    sent = []
+
     def send(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        os.kill(os.getpid(), number)
+        if not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
         return losses
     at_iterations(monkeypatch, [iteration], send)

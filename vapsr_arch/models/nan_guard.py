@@ -87,7 +87,7 @@ class NanGuard:
         return fault
 
     def _read_back(self) -> list[list[float]]:
-        return torch.stack(self._unread).tolist() if self._unread else []
+        return [row.tolist() for row in self._unread]
 
     def roll_back(self, reason: str) -> None:
         """Counts a divergence.

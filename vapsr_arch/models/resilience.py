@@ -1,5 +1,6 @@
 """Training that can be left alone: saved whole, resumed exactly, stopped by signals, guarded against divergence."""
 
+import signal
 import warnings
 from typing import Any
 
@@ -15,6 +16,8 @@ from vapsr_arch.models.optimization import FastSRModel
 from vapsr_arch.models.out_of_memory import memory_explained
 from vapsr_arch.models.progress import progress_bar
 from vapsr_arch.models.stopping import stop_signals
+
+_LOOK_EVERY = 10  # iterations between two looks at what a GPU has found, for each of which it is waited for
 
 
 class ResilientSRModel(FastSRModel):
@@ -65,11 +68,11 @@ class ResilientSRModel(FastSRModel):
             self._begin(current_iter - 1)
         with memory_explained('training', self._memory_remedy()):
             super().optimize_parameters(current_iter)
-        # Waiting for a GPU in every iteration would cost time.
-        if self.device.type == 'cpu' or current_iter % self.guard.patience == 0:
+        looks = self.device.type == 'cpu' or current_iter % _LOOK_EVERY == 0
+        if looks:
             self._heed_guard(current_iter)
-            if self._is_asked_to_stop():
-                self.stop(current_iter)
+        if self._is_asked_to_stop(looks):
+            self.stop(current_iter)
         self._bar.update()
 
     def _begin(self, done: int) -> None:
@@ -135,9 +138,11 @@ class ResilientSRModel(FastSRModel):
         for scheduler in self.schedulers:
             scheduler.base_lrs = [lr * factor for lr in scheduler.base_lrs]
 
-    def _is_asked_to_stop(self) -> bool:
-        """All processes hear of the signal that one has received in the same iteration."""
-        return self._stop_votes.item() > 0 if self.opt['dist'] else stop_signals.asked is not None
+    def _is_asked_to_stop(self, looks: bool) -> bool:
+        """Whether a signal has come; of several processes all hear of it in the same iteration, one that `looks`."""
+        if self.opt['dist']:
+            return looks and self._stop_votes.item() > 0
+        return stop_signals.asked is not None
 
     def stop(self, current_iter: int) -> None:
         """Saves and ends the process.
@@ -146,11 +151,11 @@ class ResilientSRModel(FastSRModel):
             SystemExit: With 128 and the signal's number.
         """
         if self._saved_iter != current_iter:
-            self.save(self.opt['epoch_plan'].after(current_iter)[0], current_iter)
+            self.save(0, current_iter)
         self._bar.close()
-        signal = stop_signals.asked or 15  # another process's may not have reached this one
+        number = stop_signals.asked or signal.SIGTERM  # it may have reached another process alone
         get_root_logger().info(f'Stopped by a signal after iteration {current_iter:,}; --auto_resume goes on from there')
-        raise SystemExit(128 + signal)
+        raise SystemExit(128 + number)
 
     def _is_finite(self) -> bool:
         networks = [self.net_g] + ([self.net_g_ema] if hasattr(self, 'net_g_ema') else [])
@@ -161,12 +166,17 @@ class ResilientSRModel(FastSRModel):
 
         Weights that are not finite are rolled back first.
 
+        Args:
+            epoch: Not used: it follows from the iteration.
+            current_iter: The iteration.
+
         Raises:
             VapsrError: A file cannot be written, or training diverges.
         """
+        iteration = current_iter if current_iter > 0 else self.opt['train']['total_iter']
+        self._heed_guard(iteration)
         if not self._is_finite():
-            self._roll_back(current_iter if current_iter > 0 else self.opt['train']['total_iter'],
-                            'the weights are not finite')
+            self._roll_back(iteration, 'the weights are not finite')
         if current_iter == -1:
             if self._bar:
                 self._bar.close()
@@ -240,8 +250,10 @@ class ResilientSRModel(FastSRModel):
                                       f'are used: {"; ".join(changes)}')
         self.guard.load_state_dict(resume_state['guard'])
         self.scaler.load_state_dict(resume_state['scaler'])
-        if resume_state['best_metrics']:
-            self.best_metric_results = resume_state['best_metrics']
+        metrics = self.opt.get('val', {}).get('metrics', {}).keys()
+        best = {name: record for name, record in resume_state['best_metrics'].items() if record.keys() == metrics}
+        if best:
+            self.best_metric_results = best
         self._load_moments(resume_state)
         if any(map(training_state.is_schedule, changes)):
             self._play_schedule(resume_state['iter'])

@@ -28,7 +28,6 @@ class StopSignals:
     @contextmanager
     def noted(self) -> Iterator[None]:
         """Takes the signals; afterwards they do again what they did. In a thread, which gets no signals, does nothing."""
-        self.asked, self.armed = None, False
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -36,6 +35,7 @@ class StopSignals:
         try:
             yield
         finally:
+            self.asked, self.armed = None, False
             for number, handler in before.items():
                 signal.signal(number, handler)
 
