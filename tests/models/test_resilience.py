@@ -11,28 +11,25 @@ from tests.conftest import Finished
 from tests.models.training_helpers import RUN, network, signal_at, states
 
 
-@pytest.mark.parametrize('stop, workers, changes', [
-    (1, 0, {}), (4, 4, {}), (6, 0, {'amp': 'fp16', 'accumulate': 2}), (7, 2, {'warmup_iter': 8}),
-    pytest.param(4, 2, {'amp': 'bf16'}, marks=pytest.mark.gpu, id='on a GPU')])
+@pytest.mark.parametrize('stop, changes', [
+    (1, {}), (4, {}), (6, {'amp': 'fp16', 'accumulate': 2}), (7, {'warmup_iter': 8}),
+    pytest.param(4, {'amp': 'bf16'}, marks=pytest.mark.gpu, id='on a GPU')])
 def test_stopped_and_resumed_ends_with_the_same_bytes(
-        stop: int, workers: int, changes: dict, request: pytest.FixtureRequest, train_options: Callable[..., str],
+        stop: int, changes: dict, request: pytest.FixtureRequest, train_options: Callable[..., str],
         vapsr: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch) -> None:
     """6 iterations an epoch: before its end, at its end, and in the second one."""
     gpu = {'num_gpu': 1, 'deterministic': True} if request.node.get_closest_marker('gpu') else {}
     request.addfinalizer(lambda: torch.use_deterministic_algorithms(False))
-
-    def options(num_worker: int) -> str:
-        return train_options(train={'total_iter': 9, **changes}, val={'val_freq': 2}, **gpu, datasets={
-            'train': {'dataset_enlarge_ratio': 3, 'num_worker_per_gpu': num_worker}})
-
-    assert vapsr('train', '-opt', options(0)).code == 0
+    options = train_options(train={'total_iter': 9, **changes}, val={'val_freq': 2}, **gpu, datasets={
+        'train': {'dataset_enlarge_ratio': 3}})
+    assert vapsr('train', '-opt', options).code == 0
     undisturbed = network()
     with monkeypatch.context() as patch:
         signal_at(patch, stop)
-        stopped = vapsr('train', '-opt', options(workers))
+        stopped = vapsr('train', '-opt', options)
     assert stopped.code == 128 + signal.SIGTERM and f'after iteration {stop}; --auto_resume' in stopped.err
     assert network(stop) != undisturbed
-    resumed = vapsr('train', '-opt', options(workers), '--auto_resume')
+    resumed = vapsr('train', '-opt', options, '--auto_resume')
     assert resumed.code == 0 and f'iter: {stop}.' in resumed.err
     assert network() == undisturbed
 

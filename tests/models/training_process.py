@@ -28,7 +28,7 @@ def start(*arguments: str, log: Path, file_limit: int = resource.RLIM_INFINITY, 
     """
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload([__name__])
-    log.touch()
+    log.write_text('')
     process = context.Process(target=_train, args=(arguments, Path.cwd(), log, file_limit, before, environment))
     process.start()
     return process
