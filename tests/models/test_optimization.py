@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from basicsr.models.sr_model import SRModel
 from torch import nn
 
 from tests.conftest import SMALL_NETWORK, Finished
+from vapsr_arch import plugin
 from vapsr_arch.data.prefetch import CUDAPrefetcher, Prefetcher
 from vapsr_arch.models.vapsr_model import VapSRModel
 
@@ -155,6 +157,17 @@ def test_prefetchers_give_every_batch_once() -> None:
         prefetcher.reset()
         assert [prefetcher.next()['lq'].item() for _ in range(3)] == [0, 1, 2] and prefetcher.next() is None
     assert len(started) == 2
+
+
+@pytest.mark.parametrize('given, prefetch', [({}, ('cuda', True)), ({'pin_memory': False}, (None, False)),
+                                             ({'prefetch_mode': 'cpu'}, ('cpu', True))])
+def test_a_gpu_gets_its_batches_ahead(given: dict, prefetch: tuple, train_options: Callable[..., str],
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    options = train_options(num_gpu='auto', datasets={'train': given})
+    monkeypatch.setattr(sys, 'argv', ['vapsr', '-opt', options])
+    dataset = plugin.parse_options('.')[0]['datasets']['train']
+    assert (dataset.get('prefetch_mode'), dataset['pin_memory']) == prefetch
 
 
 @pytest.mark.gpu
