@@ -134,13 +134,14 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f'SLURM_{name}', value)
 
 
-def test_slurm(slurm: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('visible, gpu', [(2, 1), (1, 0)])
+def test_slurm(visible: int, gpu: int, slurm: None, monkeypatch: pytest.MonkeyPatch) -> None:
     met = []
     monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend, timeout: met.append((backend, timeout.seconds)))
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: visible)
     monkeypatch.setattr(torch.cuda, 'set_device', met.append)
     distributed.init_dist('slurm', on_gpu=True, port=1234, timeout=7)
-    assert met == [1, ('nccl', 7)]
+    assert met == [gpu, ('nccl', 7)]
     meeting = [os.environ[name] for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')]
     assert meeting == ['3', '4', '1', 'node3', '1234']
 
@@ -152,8 +153,9 @@ def test_slurm_without_its_hosts(slurm: None, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_more_processes_than_gpus(slurm: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
-    with pytest.raises(OptionsError, match='2 processes or more on this machine, but torch finds 1 CUDA GPUs'):
+    monkeypatch.setenv('SLURM_LOCALID', '2')
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    with pytest.raises(OptionsError, match='3 processes or more on this machine, but torch finds 2 CUDA GPUs'):
         distributed.init_dist('slurm', on_gpu=True)
 
 

@@ -58,10 +58,11 @@ def init_dist(launcher: str, on_gpu: bool, port: int | None = None, timeout: int
                            'processes do not meet again')
     if on_gpu:
         local_rank, present = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
-        if local_rank >= present:
+        own_gpu_alone = launcher == 'slurm' and present == 1  # as `srun --gpus-per-task=1` shows it
+        if local_rank >= present and not own_gpu_alone:
             raise OptionsError(f'--launcher {launcher}: {local_rank + 1} processes or more on this machine, but torch finds '
                                f'{present} CUDA GPUs: start as many processes as there are GPUs, or set num_gpu: 0')
-        torch.cuda.set_device(local_rank)
+        torch.cuda.set_device(0 if own_gpu_alone else local_rank)
     try:
         distributed.init_process_group('nccl' if on_gpu else 'gloo', timeout=timedelta(seconds=timeout))
     except (RuntimeError, ValueError) as error:
@@ -80,8 +81,8 @@ def together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, distributed.DistError) or 'gloo' in str(error).lower():
-            raise VapsrError(f'another process of this run has ended or does not answer ({str(error).splitlines()[0]}); its '
-                             f'own output says why; `--auto_resume` goes on from the newest state') from None
+            raise VapsrError(f'another process of this run has ended or does not answer; its own output says why: '
+                             f'{str(error).splitlines()[0]}') from None
         raise
     if distributed.is_initialized():
         distributed.destroy_process_group()

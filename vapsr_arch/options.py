@@ -127,7 +127,7 @@ def _cross_checks(options: dict[str, Any], is_train: bool) -> Iterator[tuple[str
                     yield f'{key}.{name}', 'is required for training'
             if dataset.get('gt_size', 0) % scale:
                 yield f'{key}.gt_size', f'{dataset["gt_size"]} is not a multiple of the scale {scale}'
-            if dataset.get('prefetch_mode') == 'cuda' and dataset.get('pin_memory') is not True:
+            if dataset.get('prefetch_mode') == 'cuda' and dataset.get('pin_memory') is False:
                 yield f'{key}.prefetch_mode', 'cuda needs pin_memory: true'
     if is_train:
         if 'train' not in sections:

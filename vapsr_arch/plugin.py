@@ -131,6 +131,12 @@ def _replace_types(options: dict[str, Any]) -> None:
             section[key] = REPLACEMENTS[section[key]]
 
 
+def _prefetch(dataset: dict[str, Any]) -> None:
+    """Has batches copied to the GPU ahead, which takes pinned memory, unless a data set's options say otherwise."""
+    if dataset.setdefault('pin_memory', True):
+        dataset.setdefault('prefetch_mode', 'cuda')
+
+
 def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
     """BasicSR's parse_options, given options that were read safely and checked.
 
@@ -149,7 +155,7 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
     check_types(known.opt, options)
     on_gpu = check_devices(known.opt, options, known.launcher)
     if on_gpu and 'train' in options['datasets']:
-        options['datasets']['train'] = {'prefetch_mode': 'cuda', 'pin_memory': True} | options['datasets']['train']
+        _prefetch(options['datasets']['train'])
     _replace_types(options)
     meeting = {name: value for name, value in options.get('dist_params', {}).items() if name != 'backend'}
     argv = [sys.argv[0], '-opt', known.opt, '--launcher', known.launcher, '--local_rank', known.local_rank, *others]

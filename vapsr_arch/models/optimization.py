@@ -35,7 +35,8 @@ class FastSRModel(SRModel):
         if train.get('compile', False):
             net.compile()  # in place: the names of the state dict stay
         if self.opt['dist']:
-            return DistributedDataParallel(net, device_ids=[self.device] if self.device.type == 'cuda' else None,
+            devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
+            return DistributedDataParallel(net, devices,
                                            find_unused_parameters=self.opt.get('find_unused_parameters', False))
         return DataParallel(net) if self.opt['num_gpu'] > 1 else net
 
