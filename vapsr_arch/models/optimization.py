@@ -82,7 +82,7 @@ class FastSRModel(SRModel):
         self.optimizer_g.step()
         self.scaler.update()
         if self.ema_decay > 0:
-            self.model_ema(self.ema_decay)
+            self.model_ema(self.ema_decay)  # after a step left out, it comes closer to the same weights
 
     def _bad_step(self) -> Tensor:
         """1 where the gradients must not change the weights, else 0; a scalar on the device, the same on all processes."""

@@ -152,6 +152,8 @@ class ResilientSRModel(FastSRModel):
         """
         if self._saved_iter != current_iter:
             self.save(0, current_iter)
+        if self.opt['dist']:
+            torch.distributed.barrier()  # torchrun ends the others when one has ended: not before the state is written
         self._bar.close()
         number = stop_signals.asked or signal.SIGTERM  # it may have reached another process alone
         get_root_logger().info(f'Stopped by a signal after iteration {current_iter:,}; --auto_resume goes on from there')
