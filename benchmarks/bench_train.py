@@ -104,6 +104,7 @@ def contestant(features: list[str], network: str, folder: Path, batch: int) -> N
                   'scheduler': {'type': 'MultiStepLR', 'milestones': [1000000]}, 'pixel_opt': {'type': 'L1Loss'},
                   'amp': 'bf16' if BF16 in features else 'off', 'compile': COMPILE in features}}
     torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True  # as basicsr/train.py
     model = (VapSRModel if STEP in features else SRModel)(opt)
     dataset = dataset_class(data)
     sampler = SeededSampler(dataset, 1, 0, 10000, 0)

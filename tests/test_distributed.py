@@ -48,12 +48,13 @@ def losses(name: str) -> list[float]:
 
 
 def test_two_processes_train_as_one(train_options: Callable[..., str], vapsr: Callable) -> None:
-    def options(name: str, batch: int) -> str:
+    def options(name: str, batch: int, accumulate: int) -> str:
         data = {'batch_size_per_gpu': batch, 'dataset_enlarge_ratio': 3, 'num_worker_per_gpu': 1}
-        return train_options(name=name, datasets={'train': data}, train={'total_iter': 5, 'ema_decay': 0})
+        train = {'total_iter': 5, 'ema_decay': 0, 'accumulate': accumulate}
+        return train_options(name=name, datasets={'train': data}, train=train)
 
-    assert vapsr('train', '-opt', options('one', 4)).code == 0
-    together = torchrun('-m', 'vapsr_arch.train', '-opt', options('two', 2))
+    assert vapsr('train', '-opt', options('one', 4, 1)).code == 0
+    together = torchrun('-m', 'vapsr_arch.train', '-opt', options('two', 2, 2))
     assert together.returncode == 0, together.stderr
     assert len(losses('one')) == 5 and losses('two') == pytest.approx(losses('one'), abs=1e-5)
     one, two = (torch.load(f'experiments/{name}/models/net_g_latest.pth')['params'] for name in ('one', 'two'))
