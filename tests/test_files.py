@@ -1,5 +1,6 @@
 """written_whole: the old file or the new one, never a part."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,16 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
         raise RuntimeError
     assert path.read_text() == 'old'
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize('name', [None, '.b.tmp-abcd1234.txt'])
+def test_the_systems_errors_name_the_file(name: str | None, tmp_path: Path) -> None:
+    with pytest.raises(OSError) as raised, written_whole(tmp_path / 'b.txt'):
+        raise OSError(errno.ENOSPC, 'No space left on device', name)
+    assert raised.value.filename == str(tmp_path / 'b.txt')
+
+
+def test_errors_of_other_files_keep_their_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as raised, written_whole(tmp_path / 'b.txt'):
+        (tmp_path / 'a.txt').read_text()
+    assert raised.value.filename == str(tmp_path / 'a.txt')

@@ -5,11 +5,7 @@ What concerns option files is in `vapsr_arch.plugin.parse_options`, what concern
 """
 
 import logging
-import math
-import os
-import pickle
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +39,11 @@ def alias_functional_tensor() -> None:
     sys.modules.setdefault('torchvision.transforms.functional_tensor', functional)
 
 
-def find_resume_state(opt: dict[str, Any]) -> Path | None:
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """The state to resume from, or None.
 
     basicsr/train.py:71 looks under the current folder, where saving goes under the root folder, and dies of a file whose
-    name is no number.
-    """
-    if not opt['auto_resume']:
-        state = opt['path'].get('resume_state')
-        return Path(state) if state else None
-    states = {}
-    for path in Path(opt['path']['training_states']).glob('*.state'):
-        if path.stem.isdecimal():
-            states[int(path.stem)] = path
-        else:
-            print(f'{path} is passed over: a state to resume from is named ITERATION.state')
-    return states[max(states)] if states else None
-
-
-def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """basicsr/train.py:85 reads the state onto the current GPU, and fails without one.
+    name is no number; it reads the state onto the current GPU, and fails without one.
 
     Where training stands is left in `opt['resumed']`, for `create_train_val_dataloader`.
 
@@ -70,24 +51,21 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         VapsrError: The state, or the network saved with it, cannot be read.
     """
     from basicsr.utils import check_resume
-    path = find_resume_state(opt)
-    if path is None:
+
+    from vapsr_arch.models.run_files import newest_state, read_state
+    if opt['auto_resume']:
+        found = newest_state(opt)
+    else:
+        path = opt['path'].get('resume_state')
+        found = (path, read_state(opt, Path(path))) if path else None
+    if found is None:
         return None
-    try:
-        # The milestones of a schedule are a Counter.
-        with torch.serialization.safe_globals([Counter]):
-            state = torch.load(path, map_location='cpu', weights_only=True)
-        opt['resumed'] = {'epoch': state['epoch'], 'iter': state['iter']}
-    except OSError as error:
-        raise VapsrError(f'{path}: the training state cannot be read: {error.strerror or error}') from None
-    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
-        raise VapsrError(f'{path} is not a training state of BasicSR, or is damaged; to resume from an earlier one, set '
-                         f'path.resume_state to its name') from None
+    path, state = found
     opt['path']['resume_state'] = str(path)
     check_resume(opt, state['iter'])
-    network = opt['path'].get('pretrain_network_g')
-    if network and not os.path.isfile(network):
-        raise VapsrError(f'{path} cannot be resumed: the network saved with it, {network}, is missing')
+    opt['resumed'] = {'iteration': state['iter'], 'epoch': state['epoch'], 'position': state.get('position', 0)}
+    if not opt['seed_given'] and 'options' in state:  # the order of the images goes on, too
+        opt['manual_seed'] = state['options']['manual_seed']
     return state
 
 
@@ -97,14 +75,18 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
     Training could so end before `total_iter`, with exit code 0. The number of epochs returned here makes the loop of
     basicsr/train.py:145, from the epoch resumed to that number inclusive, do `total_iter` iterations.
 
-    The order of the images, and the random numbers of each, depend on the seed, the rank and the epoch: see `SeededSampler`.
+    The order of the images, and the random numbers of each, depend on the seed and the epoch: see `SeededSampler`. A
+    resumed run goes on within the epoch; `opt['epoch_plan']` is left for the model, which saves where it stands. The
+    loader draws from a generator of its own: resuming does not change what the network draws.
 
     Raises:
         VapsrError: The training images do not fill one batch.
     """
     from basicsr.data import build_dataloader, build_dataset
 
+    from vapsr_arch.data.epochs import EpochPlan
     from vapsr_arch.data.sampler import SeededSampler
+    from vapsr_arch.models.stopping import shield_worker
     common = dict(num_gpu=opt['num_gpu'], dist=opt['dist'], seed=opt['manual_seed'])
     seed = [opt['manual_seed']]
     if opt['dist']:
@@ -125,12 +107,16 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
             f'{opt["datasets"]["train"]["name"]}: {len(train_loader.dataset)} images with dataset_enlarge_ratio {ratio} do '
             f'not fill one batch of {train_loader.batch_size} on each of {opt["world_size"]} processes: raise '
             f'dataset_enlarge_ratio or lower batch_size_per_gpu')
+    train_loader.generator = torch.Generator()
+    train_loader.worker_init_fn = shield_worker
+    plan = EpochPlan(train_sampler.num_samples * opt['world_size'], train_loader.batch_size * opt['world_size'],
+                     **opt.get('resumed', {}))
+    train_sampler.begin_at(plan.epoch, plan.position)
+    opt['epoch_plan'] = plan
     total_iter = opt['train']['total_iter']
-    start = opt.get('resumed', {'epoch': 0, 'iter': 0})
-    epochs = math.ceil((total_iter - start['iter']) / len(train_loader))
-    logger.info(f'Training: {total_iter} iterations, {len(train_loader)} an epoch, batches of {train_loader.batch_size} on '
-                f'each of {opt["world_size"]} processes; {max(epochs, 0)} epochs to go')
-    return train_loader, train_sampler, val_loaders, start['epoch'] + epochs - 1, total_iter
+    logger.info(f'Training: {total_iter} iterations, {plan.whole} an epoch, batches of {train_loader.batch_size} on each of '
+                f'{opt["world_size"]} processes; from iteration {plan.iteration} on')
+    return train_loader, train_sampler, val_loaders, plan.last_epoch(total_iter), total_iter
 
 
 def pass_on_prefetch_errors() -> None:
@@ -165,6 +151,11 @@ def mend_imports() -> None:
 def mend_pipelines() -> None:
     """Puts the functions above in the place of BasicSR's."""
     import basicsr.train
+
+    from vapsr_arch.data.prefetch import CUDAPrefetcher, Prefetcher
+    from vapsr_arch.models.progress import TrainingLog
+    basicsr.train.CPUPrefetcher, basicsr.train.CUDAPrefetcher = Prefetcher, CUDAPrefetcher
+    basicsr.train.MessageLogger = TrainingLog
     basicsr.train.load_resume_state = load_resume_state
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
     pass_on_prefetch_errors()

@@ -62,6 +62,8 @@ class Dataset(Section):
     num_worker_per_gpu: Whole | None = None
     batch_size_per_gpu: Positive | None = None
     dataset_enlarge_ratio: Positive = 1
+    # cuda copies the next batch to the GPU while this one is worked on, and is what a GPU uses if nothing is given; cpu reads
+    # in a thread, num_prefetch_queue batches ahead. Workers read ahead on their own.
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
     num_prefetch_queue: Positive | None = None
     pin_memory: bool | None = None
@@ -77,7 +79,7 @@ class Paths(Section):
 
 
 class Optimizer(Section):
-    type: Literal['Adam']
+    type: Literal['Adam', 'AdamW']
     lr: Annotated[float, Field(gt=0)]
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
     eps: Annotated[float, Field(gt=0)] | None = None
@@ -100,7 +102,30 @@ class CosineRestart(Section):
     eta_min: Annotated[float, Field(ge=0)] | None = None
 
 
+def _off(value: Any) -> Any:
+    """YAML 1.1 reads `off` as false."""
+    return 'off' if value is False else value
+
+
+class NanGuard(Section):
+    """A step is bad, and skipped, if its loss or gradients are not finite, or its loss far above the running median."""
+
+    patience: Positive | None = None  # bad steps in a row, after which the run goes back to its last good state; 10
+    lr_factor: Annotated[float, Field(gt=0, le=1)] | None = None  # which the learning rate is multiplied with then; 0.5
+    max_rollbacks: Whole | None = None  # the run ends with an error when it would go back once more; 3
+    spike_factor: Annotated[float, Field(gt=1)] | None = None  # how far above the median of 100 losses is far; 10
+
+
 class Train(Section):
+    # The forward pass in half precision, the weights in float32; fp16 scales the loss. For GPUs: no gain on a CPU.
+    amp: Annotated[Literal['off', 'bf16', 'fp16'], BeforeValidator(_off)] | None = None
+    # Works the batch of an iteration through in so many parts and adds up their gradients: the same result to float
+    # rounding, with the memory of a part. Divides batch_size_per_gpu; total_iter and the schedules count as without it.
+    accumulate: Positive | None = None
+    grad_clip_norm: Annotated[float, Field(gt=0)] | None = None  # scales gradients of a larger norm, over all tensors, to it
+    compile: bool | None = None  # torch.compile: minutes at the start, for long runs
+    channels_last: bool | None = None  # the weights' memory format, and with it that of the features; true if not given
+    nan_guard: NanGuard | None = None  # on with its defaults if not given
     ema_decay: Fraction | None = None
     optim_g: Optimizer
     scheduler: Annotated[MultiStep | CosineRestart, Field(discriminator='type')]
@@ -127,13 +152,15 @@ class Wandb(Section):
 class Logger(Section):
     print_freq: Positive
     save_checkpoint_freq: Positive
+    keep_last: Positive | None = None  # how many iterations' checkpoints and states to keep; all if not given
     use_tb_logger: bool | None = None
     wandb: Wandb | None = None
 
 
 class Distributed(Section):
-    backend: Literal['nccl'] | None = None
-    port: Whole | None = None
+    backend: Literal['nccl'] | None = None  # in the authors' files; GPUs use NCCL and CPUs Gloo whatever it says
+    port: Whole | None = None  # where rank 0 listens, with --launcher slurm; torchrun has --master-port
+    timeout: Positive | None = None  # seconds that a process waits for another one before it ends with an error; 300
 
 
 class Options(Section):
@@ -142,6 +169,7 @@ class Options(Section):
     scale: Positive
     num_gpu: Whole | Literal['auto'] = 'auto'
     manual_seed: Whole | None = None
+    deterministic: bool | None = None  # the same bytes from the same run on one GPU, which is slower then; on a CPU always
     datasets: Annotated[dict[Annotated[str, Field(pattern=r'^(train|(val|test)(_.+)?)$')], Dataset], Field(min_length=1)]
     network_g: Typed
     path: Paths | None = None

@@ -127,7 +127,7 @@ def _cross_checks(options: dict[str, Any], is_train: bool) -> Iterator[tuple[str
                     yield f'{key}.{name}', 'is required for training'
             if dataset.get('gt_size', 0) % scale:
                 yield f'{key}.gt_size', f'{dataset["gt_size"]} is not a multiple of the scale {scale}'
-            if dataset.get('prefetch_mode') == 'cuda' and dataset.get('pin_memory') is not True:
+            if dataset.get('prefetch_mode') == 'cuda' and dataset.get('pin_memory') is False:
                 yield f'{key}.prefetch_mode', 'cuda needs pin_memory: true'
     if is_train:
         if 'train' not in sections:
@@ -139,10 +139,19 @@ def _cross_checks(options: dict[str, Any], is_train: bool) -> Iterator[tuple[str
                 yield name, 'is required for training'
         if 'train' in options:
             yield from _schedule_checks(options['train'])
+            yield from _accumulation_checks(options['train'], sections.get('train', {}))
         if 'val' in options and 'val_freq' not in options['val']:
             yield 'val.val_freq', 'is required for training'
     elif 'train' in sections:
         yield 'datasets.train', 'this is a training file: `vapsr test` takes one whose sets are named test, test_1, ...'
+
+
+def _accumulation_checks(train: dict[str, Any], dataset: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    parts = train.get('accumulate', 1)
+    if dataset.get('batch_size_per_gpu', 0) % parts:
+        yield 'train.accumulate', f'{parts} does not divide batch_size_per_gpu {dataset["batch_size_per_gpu"]}'
+    if parts > 1 and train.get('pixel_opt', {}).get('reduction', 'mean') != 'mean':
+        yield 'train.accumulate', 'needs a loss that is a mean: set pixel_opt.reduction: mean'
 
 
 def _schedule_checks(train: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ import torch
 
 from vapsr_arch import compat
 from vapsr_arch.archs import AUTHORS_NAMES, NETWORKS
+from vapsr_arch.distributed import init_dist
 from vapsr_arch.errors import OptionsError
 from vapsr_arch.options import fault, load_options, nearest
 
@@ -107,22 +108,20 @@ def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
         raise OptionsError('\n'.join(faults))
 
 
-def check_devices(path: str | os.PathLike, options: dict[str, Any], launcher: str) -> None:
-    """Checks that the GPUs asked for are there.
+def check_devices(path: str | os.PathLike, options: dict[str, Any], launcher: str) -> bool:
+    """Checks that the GPUs asked for are there; whether there are any to work on.
 
     Raises:
         OptionsError: They are not.
     """
     present = torch.cuda.device_count()
     num_gpu = present if options['num_gpu'] == 'auto' else options['num_gpu']
-    if launcher != 'none' and not present:
-        raise OptionsError(f'--launcher {launcher} needs a CUDA GPU for each process, and torch finds none here; without '
-                           f'--launcher one process trains on the CPU')
-    if num_gpu > present:
+    if num_gpu > present and (launcher == 'none' or not present):  # with a launcher, some may be on other machines
         raise OptionsError(fault(path, 'num_gpu', f'{num_gpu} asked for, but torch finds {present} CUDA GPUs here; `auto` '
                                                   f'uses what is there, 0 is the CPU'))
     if num_gpu == 0 and options['datasets'].get('train', {}).get('prefetch_mode') == 'cuda':
         raise OptionsError(fault(path, 'datasets.train.prefetch_mode', 'cuda needs a GPU; leave it empty on a CPU'))
+    return num_gpu > 0
 
 
 def _replace_types(options: dict[str, Any]) -> None:
@@ -130,6 +129,12 @@ def _replace_types(options: dict[str, Any]) -> None:
         if section[key] in REPLACEMENTS:
             print(f'{section[key]}: {REPLACEMENTS[section[key]]} takes its place')
             section[key] = REPLACEMENTS[section[key]]
+
+
+def _prefetch(dataset: dict[str, Any]) -> None:
+    """Has batches copied to the GPU ahead, which takes pinned memory, unless a data set's options say otherwise."""
+    if dataset.setdefault('pin_memory', True):
+        dataset.setdefault('prefetch_mode', 'cuda')
 
 
 def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
@@ -148,10 +153,16 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
 
     options = load_options(known.opt, is_train, known.force_yml)
     check_types(known.opt, options)
-    check_devices(known.opt, options, known.launcher)
+    on_gpu = check_devices(known.opt, options, known.launcher)
+    if on_gpu and 'train' in options['datasets']:
+        _prefetch(options['datasets']['train'])
     _replace_types(options)
+    meeting = {name: value for name, value in options.get('dist_params', {}).items() if name != 'backend'}
     argv = [sys.argv[0], '-opt', known.opt, '--launcher', known.launcher, '--local_rank', known.local_rank, *others]
     with (mock.patch.object(sys, 'argv', argv),
           mock.patch.object(basicsr_options, 'yaml', SimpleNamespace(load=lambda file, Loader: options)),
-          mock.patch.object(basicsr_options, 'ordered_yaml', lambda: (None, None))):
-        return basicsr_options.parse_options(root_path, is_train)
+          mock.patch.object(basicsr_options, 'ordered_yaml', lambda: (None, None)),
+          mock.patch.object(basicsr_options, 'init_dist', lambda launcher, **_: init_dist(launcher, on_gpu, **meeting))):
+        seed_given = 'manual_seed' in options  # BasicSR draws one otherwise
+        parsed, arguments = basicsr_options.parse_options(root_path, is_train)
+        return parsed | {'seed_given': seed_given}, arguments

@@ -17,8 +17,11 @@ def test(arguments: Sequence[str]) -> None:
     from vapsr_arch import plugin
     plugin.load()
     from basicsr.test import test_pipeline
+
+    from vapsr_arch.distributed import together
     sys.argv = ['vapsr test', *arguments]  # where BasicSR reads its arguments
-    test_pipeline(os.getcwd())
+    with together():
+        test_pipeline(os.getcwd())
 
 
 if __name__ == '__main__':

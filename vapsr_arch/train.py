@@ -1,12 +1,41 @@
 """Training: BasicSR's loop with the plugin loaded. `python -m vapsr_arch.train -opt FILE` is what torchrun starts."""
 
+import ctypes
 import os
 import sys
 from collections.abc import Sequence
 
+# malloc.h of glibc
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep the memory of freed activations for the next layer.
+
+    Else what is above a threshold, of 32 MiB at most, goes back to the kernel with every layer of a network on a CPU, and
+    comes again page by page, each cleared first. Other C libraries are left alone.
+    """
+    if sys.platform != 'linux':
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, 'gnu_get_libc_version'):
+        libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def prepare(arguments: Sequence[str]) -> None:
+    """Loads the plugin, and puts a command line where BasicSR reads it."""
+    keep_freed_memory()
+    from vapsr_arch import plugin
+    plugin.load()
+    sys.argv = ['vapsr train', *arguments]
+
 
 def train(arguments: Sequence[str]) -> None:
     """Trains as an option file says; experiments are written under the current folder.
+
+    On SIGTERM and Ctrl-C it finishes the iteration, saves, and raises SystemExit with 143 or 130.
 
     Args:
         arguments: BasicSR's: `-opt FILE`, `--launcher`, `--auto_resume`, `--debug`, `--local_rank`, `--force_yml`.
@@ -14,11 +43,14 @@ def train(arguments: Sequence[str]) -> None:
     Raises:
         VapsrError: The options or the images do not allow it.
     """
-    from vapsr_arch import plugin
-    plugin.load()
+    prepare(arguments)
     from basicsr.train import train_pipeline
-    sys.argv = ['vapsr train', *arguments]  # where BasicSR reads its arguments
-    train_pipeline(os.getcwd())
+
+    from vapsr_arch.distributed import together
+    from vapsr_arch.models.out_of_memory import killed_workers_explained
+    from vapsr_arch.models.stopping import stop_signals
+    with stop_signals.noted(), together(), killed_workers_explained():
+        train_pipeline(os.getcwd())
 
 
 if __name__ == '__main__':

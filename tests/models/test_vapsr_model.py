@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import Finished
-from vapsr_arch.errors import OptionsError, VapsrError
+from vapsr_arch.errors import VapsrError
 from vapsr_arch.models.vapsr_model import VapSRModel
 
 
@@ -27,13 +27,6 @@ def test_auto_uses_what_is_there(test_options: Callable[..., str], vapsr: Callab
                                  monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
     assert vapsr('test', '-opt', test_options(num_gpu='auto')).code == 0
-
-
-def test_launcher_needs_gpus(train_options: Callable[..., str], vapsr: Callable[..., Finished],
-                             monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
-    result = vapsr('train', '-opt', train_options(), '--launcher', 'pytorch')
-    assert result.code == OptionsError.exit_code and '--launcher pytorch needs a CUDA GPU for each process' in result.err
 
 
 def test_a_test_without_a_checkpoint_is_refused(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:

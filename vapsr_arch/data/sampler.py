@@ -35,7 +35,8 @@ def seed_from(*values: int) -> int:
 class SeededSampler(EnlargedSampler):
     """EnlargedSampler whose order depends on the seed too, with a seed for each sample.
 
-    basicsr/data/data_sampler.py:32 seeds the order with the epoch alone.
+    basicsr/data/data_sampler.py:32 seeds the order with the epoch alone. N processes with batches of B draw together what
+    one process draws with batches of N x B.
 
     Args:
         dataset: The data set.
@@ -48,10 +49,20 @@ class SeededSampler(EnlargedSampler):
     def __init__(self, dataset: Dataset, num_replicas: int, rank: int, ratio: int, seed: int) -> None:
         super().__init__(dataset, num_replicas, rank, ratio)
         self.seed = seed
+        # Not rounded up, as in EnlargedSampler: the order would depend on the number of processes.
+        self.total_size = len(dataset) * ratio
+        self.num_samples = self.total_size // num_replicas
+        self._first_epoch = self._position = 0
+
+    def begin_at(self, epoch: int, position: int) -> None:
+        """Leaves out the samples of an epoch that are done: `position` of them, over all processes."""
+        self._first_epoch, self._position = epoch, position
 
     def __iter__(self) -> Iterator[SeededIndex]:
         epoch, size = self.epoch, len(self.dataset)
         generator = torch.Generator().manual_seed(seed_from(self.seed, epoch))
-        order = torch.randperm(self.total_size, generator=generator)[self.rank::self.num_replicas].tolist()
+        order = torch.randperm(self.total_size, generator=generator).tolist()
+        order = order[self._position if epoch == self._first_epoch else 0:self.num_samples * self.num_replicas]
+        own = order[self.rank:len(order) // self.num_replicas * self.num_replicas:self.num_replicas]
         # Not the index but its place in the enlarged set: an image that comes again in an epoch is cropped elsewhere.
-        return (SeededIndex(place % size, seed_from(self.seed, self.rank, epoch, place)) for place in order)
+        return (SeededIndex(place % size, seed_from(self.seed, epoch, place)) for place in own)

@@ -1,23 +1,27 @@
 """The model class of every network here: BasicSR's SRModel, with its checkpoints, devices and validation mended."""
 
 import csv
+from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.metrics import calculate_metric
-from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils.dist_util import get_dist_info
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from vapsr_arch.checkpoints import load_into
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
+from vapsr_arch.models.out_of_memory import memory_explained
+from vapsr_arch.models.resilience import ResilientSRModel
+from vapsr_arch.models.stopping import stop_signals
 
 
-class VapSRModel(SRModel):
+class VapSRModel(ResilientSRModel):
     """Trains, validates and tests a super-resolution network through BasicSR's loops.
 
     Args:
@@ -29,16 +33,12 @@ class VapSRModel(SRModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         present = torch.cuda.device_count()
-        if opt['num_gpu'] > present:
+        if opt['num_gpu'] > present and not (present and opt['dist']):  # some may be on other machines
             raise VapsrError(f'num_gpu: {opt["num_gpu"]} asked for, but torch finds {present} CUDA GPUs here; `auto` uses '
                              f'what is there, 0 is the CPU')
         if not opt['is_train'] and not opt['path'].get('pretrain_network_g'):
             raise VapsrError(f'{opt["name"]}: a test needs a checkpoint: set path.pretrain_network_g')
         super().__init__(opt)
-
-    def model_to_device(self, net: nn.Module) -> nn.Module:
-        """As BasicSR's, with the weights in channels_last, which the convolutions work in."""
-        return super().model_to_device(net.to(memory_format=torch.channels_last))
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None) -> None:
         """Loads a checkpoint, by the rules of `vapsr_arch.checkpoints`.
@@ -53,28 +53,41 @@ class VapSRModel(SRModel):
             asked = 'params'
         get_root_logger().info(load_into(net, load_path, None if is_ema else asked, strict))
 
-    def nondist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+    def validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
         """Enlarges a data set's images and measures them.
 
         The means are logged, and a row an image written to `results/<name>/<set>.csv`, in training to
-        `experiments/<name>/<set>.csv`. Images without ground truth are not measured.
+        `experiments/<name>/<set>.csv`. Images without ground truth are not measured. Each process takes its share of the
+        images, and all have the results.
         """
         if self.is_train:  # the loop of basicsr/train.py ends one past the last iteration
             current_iter = min(current_iter, self.opt['train']['total_iter'])
-        dataset_name = dataloader.dataset.opt['name']
-        rows = []
-        for data in tqdm(dataloader, dataset_name, unit='image', disable=not self.opt['val'].get('pbar', False)):
+        dataset = dataloader.dataset
+        rank, processes = get_dist_info()
+        share = range(rank, len(dataset), processes)
+        rows = {}
+        # A generator of its own: validation does not change what the network draws in training.
+        progress = tqdm(DataLoader(Subset(dataset, share), generator=torch.Generator()), dataset.opt['name'], unit='image',
+                        disable=rank > 0 or not self.opt['val'].get('pbar', False))
+        for index, data in zip(share, progress):
             name = Path(data['lq_path'][0]).stem
-            image, gt = self._enlarge(data)
+            with memory_explained(f'{dataset.opt["name"]}, {name}', 'use a smaller image, or other hardware'):
+                image, gt = self._enlarge(data)
             if save_img:
-                imwrite(image, self._image_path(dataset_name, name, current_iter))
+                imwrite(image, self._image_path(dataset.opt['name'], name, current_iter))
             if gt is not None:
-                rows.append({'image': name} | {metric: float(calculate_metric(dict(img=image, img2=gt), options))
-                                               for metric, options in self.opt['val'].get('metrics', {}).items()})
+                rows[index] = {'image': name} | {metric: float(calculate_metric(dict(img=image, img2=gt), options))
+                                                 for metric, options in self.opt['val'].get('metrics', {}).items()}
+            if stop_signals.asked and self.is_train and processes == 1:
+                self.stop(current_iter)
+        if processes > 1:
+            shares = [None] * processes
+            torch.distributed.all_gather_object(shares, rows)
+            rows = dict(ChainMap(*shares))
         if not rows:
-            get_root_logger().info(f'{dataset_name}: no ground truth, nothing measured')
-        elif len(rows[0]) > 1:
-            self._report(dataset_name, rows, current_iter, tb_logger)
+            get_root_logger().info(f'{dataset.opt["name"]}: no ground truth, nothing measured')
+        elif self.opt['val'].get('metrics'):
+            self._report(dataset.opt['name'], [rows[index] for index in sorted(rows)], current_iter, tb_logger)
 
     def _enlarge(self, data: dict[str, Any]) -> tuple[Any, Any]:
         """The network's image of one sample and the ground truth or None: H x W x 3, uint8, BGR."""
@@ -98,9 +111,14 @@ class VapSRModel(SRModel):
             self._initialize_best_metric_results(dataset_name)
             for metric, value in self.metric_results.items():
                 self._update_best_metric_result(dataset_name, metric, value, current_iter)
-        folder = self.opt['path']['experiments_root' if self.is_train else 'results_root']
-        with written_whole(Path(folder, f'{dataset_name}.csv')) as path, path.open('w', newline='') as file:
-            writer = csv.DictWriter(file, ['image', *metrics])
-            writer.writeheader()
-            writer.writerows(rows)
+                if self.best_metric_results[dataset_name][metric]['iter'] == current_iter:
+                    several = sum(phase.startswith('val') for phase in self.opt['datasets']) > 1
+                    self.save_network_as(f'best_{metric}_{dataset_name}' if several else f'best_{metric}')
+            self.save_best_metrics(current_iter)
+        if get_dist_info()[0] == 0:
+            folder = self.opt['path']['experiments_root' if self.is_train else 'results_root']
+            with written_whole(Path(folder, f'{dataset_name}.csv')) as path, path.open('w', newline='') as file:
+                writer = csv.DictWriter(file, ['image', *metrics])
+                writer.writeheader()
+                writer.writerows(rows)
         self._log_validation_metric_values(current_iter, dataset_name, tb_logger)

@@ -1,0 +1,153 @@
+"""Training that is killed, stopped, or has no room to write, for real: in processes of its own."""
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models import training_process
+from tests.models.training_helpers import RUN, at_iterations, network, states
+
+LOG = Path('log.txt')
+
+
+def finished(*arguments: str) -> str:
+    """Trains to the end; returns what was printed."""
+    process = training_process.start(*arguments, log=LOG)
+    process.join()
+    assert process.exitcode == 0, LOG.read_text()
+    return LOG.read_text()
+
+
+def test_killed_twenty_times_ends_with_the_same_bytes(train_options: Callable[..., str]) -> None:
+    """At random moments, many of them within the saving of every iteration."""
+    arguments = '-opt', train_options(
+        train={'total_iter': 20}, val={'val_freq': 5}, logger={'save_checkpoint_freq': 1, 'keep_last': 2},
+        datasets={'train': {'dataset_enlarge_ratio': 5}})
+    finished(*arguments)
+    undisturbed = network(), network('best_psnr')
+    begin = time.monotonic()
+    finished(*arguments)  # the same twice; the first run waited for imports
+    duration = time.monotonic() - begin
+    assert (network(), network('best_psnr')) == undisturbed
+    shutil.rmtree(RUN)
+    moments, kills = random.Random(0), 0
+    while kills < 20:
+        process = training_process.start(*arguments, '--auto_resume', log=LOG)
+        process.join(moments.uniform(0.1, 0.8) * duration)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            kills += 1
+        else:  # begin anew
+            assert process.exitcode == 0, LOG.read_text()
+            assert (network(), network('best_psnr')) == undisturbed
+            shutil.rmtree(RUN)
+    finished(*arguments, '--auto_resume')
+    assert (network(), network('best_psnr')) == undisturbed
+    assert states() == ['19.state', '20.state'] and not list(RUN.rglob('.*'))
+
+
+@pytest.mark.parametrize('number, workers', [(signal.SIGTERM, 2), (signal.SIGINT, 4)])
+def test_a_signal_to_all_processes_saves_and_is_resumed(number: signal.Signals, workers: int,
+                                                        train_options: Callable[..., str]) -> None:
+    """As from Slurm, or a terminal: the workers get it too, and first. Workers change nothing in the result."""
+    def arguments(num_worker: int) -> tuple[str, ...]:
+        return '-opt', train_options(train={'total_iter': 100}, logger={'save_checkpoint_freq': 40}, datasets={
+            'train': {'dataset_enlarge_ratio': 60, 'num_worker_per_gpu': num_worker}})
+
+    finished(*arguments(0))
+    undisturbed = network()
+    process = training_process.start(*arguments(workers), log=LOG)
+    training_process.wait_for_line(process, LOG, 'l_pix')
+    children = training_process.children(process)
+    assert len(children) == workers
+    for child in children:
+        os.kill(child, number)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == 128 + number, LOG.read_text()
+    iteration = max(int(state.removesuffix('.state')) for state in states())
+    assert f'after iteration {iteration}; --auto_resume goes on' in LOG.read_text()
+    assert f'iter: {iteration}.' in finished(*arguments(workers), '--auto_resume')
+    assert network() == undisturbed
+
+
+def test_a_second_signal_stops_at_once(train_options: Callable[..., str]) -> None:
+    process = training_process.start('-opt', train_options(train={'total_iter': 100_000}), log=LOG)
+    training_process.wait_for_line(process, LOG, 'l_pix')
+    training_process.pause(process)  # both signals arrive before it does anything
+    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, signal.SIGCONT)
+    process.join()
+    assert process.exitcode in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert 'Stopped by a signal' not in LOG.read_text()
+
+
+def test_a_full_disk_ends_training(train_options: Callable[..., str]) -> None:
+    options = train_options(logger={'print_freq': 100}, train={'total_iter': 200})
+    process = training_process.start('-opt', options, log=LOG, file_limit=20_000)
+    process.join()
+    assert process.exitcode == 1
+    assert LOG.read_text().splitlines()[-1].endswith(
+        'models/net_g_2.pth cannot be written: File too large; what was saved before is whole: mend this and go on with '
+        '--auto_resume')
+    assert states() == [] and not list((RUN / 'models').iterdir())
+
+
+def together(*arguments: str, before: Callable[[], None] | None = None) -> str:
+    """Trains with two processes to the end; returns what the first has printed."""
+    processes = training_process.start_two(*arguments, before=before)
+    for process, log in processes:
+        process.join()
+        assert process.exitcode == 0, log.read_text()
+    return processes[0][1].read_text()
+
+
+def test_two_processes_stop_and_go_on_together(train_options: Callable[..., str]) -> None:
+    """One of them receives the signal."""
+    arguments = '-opt', train_options(train={'total_iter': 50}, logger={'save_checkpoint_freq': 20}, datasets={
+        'train': {'batch_size_per_gpu': 1, 'dataset_enlarge_ratio': 3}})
+    together(*arguments)
+    undisturbed = network()
+    (_, log), (second, _) = processes = training_process.start_two(*arguments)
+    training_process.wait_for_line(processes[0][0], log, 'l_pix')
+    os.kill(second.pid, signal.SIGTERM)
+    for process, _ in processes:
+        process.join()
+        assert process.exitcode == 128 + signal.SIGTERM, log.read_text()
+    assert 'Stopped by a signal' in log.read_text()
+    together(*arguments, '--auto_resume')
+    assert network() == undisturbed
+
+
+def nan_in_the_second_process() -> None:
+    if os.environ['RANK'] == '1':
+        at_iterations(pytest.MonkeyPatch(), [2], lambda losses: {name: loss * torch.nan for name, loss in losses.items()})
+
+
+def test_two_processes_skip_together(train_options: Callable[..., str]) -> None:
+    arguments = '-opt', train_options(logger={'save_checkpoint_freq': 1}, datasets={'train': {'batch_size_per_gpu': 1}})
+    assert 'Iteration 2: the loss is nan; steps skipped: 1' in together(*arguments, before=nan_in_the_second_process)
+    saved = [torch.load(RUN / f'models/net_g_{iteration}.pth')['params'] for iteration in (1, 2, 3)]
+    same = [all(torch.equal(before[name], after[name]) for name in before) for before, after in pairwise(saved)]
+    assert same == [True, False]
+
+
+def test_a_worker_that_is_killed_is_named(train_options: Callable[..., str]) -> None:
+    options = train_options(train={'total_iter': 100_000}, datasets={
+        'train': {'dataset_enlarge_ratio': 50, 'num_worker_per_gpu': 1}})
+    process = training_process.start('-opt', options, log=LOG)
+    training_process.wait_for_line(process, LOG, 'l_pix')
+    os.kill(training_process.children(process)[0], signal.SIGKILL)
+    process.join()
+    assert process.exitcode == 1
+    assert 'Error: a process that reads images was killed' in LOG.read_text().splitlines()[-1]

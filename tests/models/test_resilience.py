@@ -1,0 +1,182 @@
+"""A run that is stopped and resumed ends as one that was not; what is saved is whole; what cannot be saved is an error."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tests.conftest import Finished
+from tests.models.training_helpers import RUN, network, signal_at, states
+
+
+@pytest.mark.parametrize('stop, changes', [
+    (1, {}), (4, {}), (6, {'amp': 'fp16', 'accumulate': 2}), (7, {'warmup_iter': 8}),
+    pytest.param(4, {'amp': 'bf16'}, marks=pytest.mark.gpu, id='on a GPU')])
+def test_stopped_and_resumed_ends_with_the_same_bytes(
+        stop: int, changes: dict, request: pytest.FixtureRequest, train_options: Callable[..., str],
+        vapsr: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch) -> None:
+    """6 iterations an epoch: before its end, at its end, and in the second one."""
+    gpu = {'num_gpu': 1, 'deterministic': True} if request.node.get_closest_marker('gpu') else {}
+    request.addfinalizer(lambda: torch.use_deterministic_algorithms(False))
+    options = train_options(train={'total_iter': 9, **changes}, val={'val_freq': 2}, **gpu, datasets={
+        'train': {'dataset_enlarge_ratio': 3}})
+    assert vapsr('train', '-opt', options).code == 0
+    undisturbed = network()
+    with monkeypatch.context() as patch:
+        signal_at(patch, stop)
+        stopped = vapsr('train', '-opt', options)
+    assert stopped.code == 128 + signal.SIGTERM and f'after iteration {stop}; --auto_resume' in stopped.err
+    assert network(stop) != undisturbed
+    resumed = vapsr('train', '-opt', options, '--auto_resume')
+    assert resumed.code == 0 and f'iter: {stop}.' in resumed.err
+    assert network() == undisturbed
+
+
+def test_ctrl_c_saves_and_exits_with_130(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    signal_at(monkeypatch, 1, signal.SIGINT)
+    assert vapsr('train', '-opt', train_options()).code == 128 + signal.SIGINT
+    assert states() == ['1.state']
+
+
+def test_a_signal_during_validation_saves_too(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    from vapsr_arch.models.vapsr_model import VapSRModel
+    enlarge = VapSRModel._enlarge
+
+    def send(model: VapSRModel, data: dict) -> tuple:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return enlarge(model, data)
+    monkeypatch.setattr(VapSRModel, '_enlarge', send)
+    assert vapsr('train', '-opt', train_options(val={'val_freq': 1})).code == 128 + signal.SIGTERM
+    assert states() == ['1.state']
+
+
+def test_auto_resume_passes_over_what_is_not_complete(train_options: Callable[..., str],
+                                                      vapsr: Callable[..., Finished]) -> None:
+    vapsr('train', '-opt', train_options(train={'total_iter': 6}, logger={'save_checkpoint_freq': 1}))
+    undisturbed = network()
+    (RUN / 'training_states/6.state').write_bytes((RUN / 'training_states/6.state').read_bytes()[:-100])
+    (RUN / 'models/net_g_5.pth').unlink()
+    (RUN / 'models/net_g_4.pth').write_bytes(b'half')
+    content = torch.load(RUN / 'models/net_g_3.pth')
+    content['params']['conv_first.weight'][0, 0] = torch.nan
+    torch.save(content, RUN / 'models/net_g_3.pth')
+    (RUN / 'training_states/.7.tmp-abcdefgh.state').touch()  # a killed run's
+    result = vapsr('train', '-opt', train_options(train={'total_iter': 6}), '--auto_resume')
+    assert result.code == 0 and 'iter: 2.' in result.err
+    for words in ('6.state is passed over: ', '6.state is not a training state of BasicSR, or is damaged',
+                  '5.state is passed over: ', 'net_g_5.pth, is missing', 'net_g_4.pth is not a checkpoint',
+                  'net_g_3.pth, has weights that are not finite'):
+        assert words in result.out
+    assert network() == undisturbed
+    assert not list(RUN.rglob('.*'))
+
+
+def test_no_complete_state_is_an_error(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    vapsr('train', '-opt', train_options())
+    (RUN / 'models/net_g_2.pth').unlink()
+    result = vapsr('train', '-opt', train_options(), '--auto_resume')
+    assert result.code == 1
+    assert 'not one of 1 training states can be resumed; to start anew, leave --auto_resume out' in result.err
+    assert states() == ['2.state']
+
+
+def test_states_of_basicsr_are_resumed(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    vapsr('train', '-opt', train_options())
+    path = RUN / 'training_states/2.state'
+    state = torch.load(path, weights_only=False)
+    torch.save({key: state[key] for key in ('epoch', 'iter', 'optimizers', 'schedulers')}, path)
+    result = vapsr('train', '-opt', train_options(), '--auto_resume')
+    assert result.code == 0
+    assert "The training state is BasicSR's own: it lacks the position in the epoch, which begins anew" in result.err
+
+
+def test_changed_options_are_followed_and_said(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    vapsr('train', '-opt', train_options())
+    result = vapsr('train', '-opt', train_options(
+        train={'optim_g': {'lr': 8e-4}, 'scheduler': {'milestones': [1, 2], 'gamma': 0.5}},
+        datasets={'train': {'batch_size_per_gpu': 1, 'num_worker_per_gpu': 1}}), '--auto_resume')
+    assert result.code == 0
+    said = next(line for line in result.err.splitlines() if 'The options are not those' in line)
+    assert said.endswith(
+        'datasets.train.batch_size_per_gpu: 2 -> 1; train.optim_g.lr: 0.001 -> 0.0008; train.scheduler.milestones: '
+        '[100] -> [1, 2]; train.scheduler.gamma: not set -> 0.5')
+    assert 'lr 2.000e-04, ' in result.err  # both milestones are past at iteration 3
+
+
+def test_a_seed_that_was_drawn_is_kept(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    options = train_options(manual_seed=None, train={'total_iter': 4}, datasets={'train': {'dataset_enlarge_ratio': 4}})
+    vapsr('train', '-opt', options)
+    undisturbed = network()
+    for path in RUN.rglob('*4.*'):
+        path.unlink()
+    result = vapsr('train', '-opt', options, '--auto_resume')
+    assert 'iter: 2.' in result.err and 'The options are not' not in result.err
+    assert network() == undisturbed
+
+
+def test_keep_last(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    result = vapsr('train', '-opt', train_options(train={'total_iter': 5}, val=None,
+                                                  logger={'keep_last': 2, 'save_checkpoint_freq': 1}))
+    assert result.code == 0
+    assert states() == ['4.state', '5.state']
+    assert sorted(path.name for path in (RUN / 'models').iterdir()) == ['net_g_4.pth', 'net_g_5.pth', 'net_g_latest.pth']
+
+
+def test_keep_last_spares_the_pair_just_saved(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    vapsr('train', '-opt', train_options(train={'total_iter': 4}))
+    (RUN / 'training_states/4.state').write_bytes(b'')
+    vapsr('train', '-opt', train_options(logger={'keep_last': 1, 'save_checkpoint_freq': 1}), '--auto_resume')
+    assert states() == ['3.state', '4.state']  # iteration 4 of the earlier run is not older than 3
+
+
+def test_best_checkpoint_and_metrics_outlast_a_stop(train_options: Callable[..., str],
+                                                    vapsr: Callable[..., Finished]) -> None:
+    options = train_options(train={'total_iter': 4, 'optim_g': {'lr': 0.1}}, val={'val_freq': 2})
+    vapsr('train', '-opt', options)
+    first, best = (torch.load(RUN / f'training_states/{iteration}.state', weights_only=False)['best_metrics']['photos']['psnr'][
+        'iter'] for iteration in (2, 4))
+    assert first == 2 and best in (2, 4)
+    assert network('best_psnr') == network(best)
+    for path in RUN.rglob('*4.*'):
+        path.unlink()
+    result = vapsr('train', '-opt', options, '--auto_resume')
+    assert f'@ {best} iter' in result.err
+    assert network('best_psnr') == network(best)
+
+
+def test_best_checkpoints_of_several_sets_name_them(train_options: Callable[..., str],
+                                                    vapsr: Callable[..., Finished]) -> None:
+    data = {'type': 'PairedImageDataset', 'dataroot_gt': 'datasets/photos/HR', 'dataroot_lq': 'datasets/photos/LR',
+            'io_backend': {'type': 'disk'}}
+    vapsr('train', '-opt', train_options(datasets={'val': data | {'name': 'a'}, 'val_1': data | {'name': 'b'}}))
+    assert {'net_g_best_psnr_a.pth', 'net_g_best_psnr_b.pth'} <= {path.name for path in (RUN / 'models').iterdir()}
+
+
+def test_a_disk_too_small_is_found_before_the_start(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('shutil.disk_usage', lambda path: type('usage', (), {'free': 10_000}))
+    result = vapsr('train', '-opt', train_options())
+    assert result.code == 1 and 'l_pix' not in result.err
+    assert 'experiments/small: 0 MB are free, but the checkpoints and states to come take' in result.err
+
+
+def test_checkpoints_that_are_not_finite_are_not_trained(train_options: Callable[..., str], test_options: Callable[..., str],
+                                                         vapsr: Callable[..., Finished]) -> None:
+    test_options()
+    params = torch.load('net.pth')['params']
+    torch.save({'params': {name: tensor * torch.nan for name, tensor in params.items()}}, 'net.pth')
+    result = vapsr('train', '-opt', train_options(path={'pretrain_network_g': 'net.pth'}))
+    assert result.code == 1 and result.err.endswith('Error: net.pth has weights that are not finite\n')
+
+
+def test_metrics_may_change_on_resuming(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    vapsr('train', '-opt', train_options(val={'val_freq': 2}))
+    ssim = {'type': 'calculate_ssim', 'crop_border': 2}
+    result = vapsr('train', '-opt', train_options(train={'total_iter': 4}, val={'val_freq': 2, 'metrics': {'ssim': ssim}}),
+                   '--auto_resume')
+    assert result.code == 0 and '# ssim' in result.err

@@ -1,0 +1,46 @@
+"""Pairs of checkpoint and state on disk."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.models import run_files
+
+
+@pytest.fixture
+def opt(tmp_path: Path) -> dict[str, Any]:
+    return {'path': {'models': str(tmp_path / 'models'), 'training_states': str(tmp_path / 'states')},
+            'logger': {'save_checkpoint_freq': 10}, 'train': {'total_iter': 100},
+            'datasets': {'train': {}, 'val': {}, 'val_1': {}}, 'val': {'metrics': {'psnr': {}, 'ssim': {}}}}
+
+
+def test_no_state_is_left_beside_a_checkpoint_of_another_run(opt: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was resumed from before iteration 8 is killed between the two files of iteration 8."""
+    run_files.save_pair(opt, 8, b'old', b'old')
+    write = run_files.write
+
+    def killed(path: Path, data: bytes) -> None:
+        if path.suffix == '.state':
+            raise KeyboardInterrupt
+        write(path, data)
+    monkeypatch.setattr(run_files, 'write', killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_files.save_pair(opt, 8, b'new', b'new')
+    assert run_files.network_path(opt, 8).read_bytes() == b'new'
+    assert not run_files.state_path(opt, 8).exists()
+
+
+def test_what_cannot_be_written_is_named(opt: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / 'models').touch()
+    with pytest.raises(VapsrError, match=r'models/net_g_8\.pth cannot be written: (File exists|Not a directory)'):
+        run_files.save_pair(opt, 8, b'', b'')
+
+
+def test_bytes_to_come(opt: dict[str, Any]) -> None:
+    pairs, latest, best, temporary = 10 * (100 + 50), 100, 4 * 100, 100
+    assert run_files.bytes_to_come(opt, 0, 100, 50) == pairs + latest + best + temporary
+    assert run_files.bytes_to_come(opt, 85, 100, 50) == 2 * 150 + latest + best + temporary
+    opt['logger']['keep_last'] = 3
+    assert run_files.bytes_to_come(opt, 0, 100, 50) == 3 * 150 + latest + best + temporary

@@ -1,0 +1,42 @@
+"""Signals before there is anything to save, and signals that come twice under torchrun."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Finished
+from vapsr_arch.models.stopping import StopSignals
+
+
+def test_before_the_first_iteration_it_stops_at_once(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('basicsr.data.build_dataset', lambda options: os.kill(os.getpid(), signal.SIGINT))
+    assert vapsr('train', '-opt', train_options()).code == 128 + signal.SIGINT
+
+
+def test_torchruns_repetition_is_no_second_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'none')
+    signals = StopSignals()
+    before = signal.getsignal(signal.SIGINT)
+    with signals.noted():
+        signals.armed = True
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.asked == signal.SIGINT
+    assert signals.asked is None
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_thread_may_train_too() -> None:
+    done = []
+
+    def train() -> None:
+        with StopSignals().noted():
+            done.append(True)
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert done

@@ -1,0 +1,52 @@
+"""What the tests of training share: things that happen at a chosen iteration, and what a run left."""
+
+import os
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from vapsr_arch.models.optimization import FastSRModel
+
+RUN = Path('experiments/small')
+
+
+def network(label: int | str = 'latest') -> bytes:
+    return (RUN / f'models/net_g_{label}.pth').read_bytes()
+
+
+def states() -> list[str]:
+    return sorted(path.name for path in (RUN / 'training_states').iterdir())
+
+
+def at_iterations(monkeypatch: pytest.MonkeyPatch, iterations: Iterable[int],
+                  change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    """Changes the losses of some iterations of the runs in this process, before their gradients are taken."""
+    forward, optimize = FastSRModel._forward, FastSRModel.optimize_parameters
+    current = 0
+
+    def note(model: FastSRModel, current_iter: int) -> None:
+        nonlocal current
+        current = current_iter
+        optimize(model, current_iter)
+
+    def changed(model: FastSRModel, *batch: Tensor) -> dict[str, Tensor]:
+        losses = forward(model, *batch)
+        return change(losses) if current in iterations else losses
+
+    monkeypatch.setattr(FastSRModel, 'optimize_parameters', note)
+    monkeypatch.setattr(FastSRModel, '_forward', changed)
+
+
+def signal_at(monkeypatch: pytest.MonkeyPatch, iteration: int, number: signal.Signals = signal.SIGTERM) -> None:
+    """Sends a signal to this process in the middle of an iteration, once."""
+    sent = []
+
+    def send(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        if not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+        return losses
+    at_iterations(monkeypatch, [iteration], send)

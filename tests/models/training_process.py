@@ -1,0 +1,78 @@
+"""Training in processes of their own that start at once: a server that has imported everything forks them."""
+
+import multiprocessing
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from vapsr_arch import plugin
+
+plugin.load()
+import basicsr.train  # noqa: E402, F401
+
+
+def start(*arguments: str, log: Path, file_limit: int = resource.RLIM_INFINITY, before: Callable[[], None] | None = None,
+          **environment: str) -> BaseProcess:
+    """Starts `vapsr train ARGUMENTS` in the current folder.
+
+    Args:
+        arguments: The arguments.
+        log: Takes what it prints.
+        file_limit: The largest file that it can write, in bytes.
+        before: A function of a module, called first.
+        environment: Variables that are set for it.
+    """
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload([__name__])
+    log.write_text('')
+    process = context.Process(target=_train, args=(arguments, Path.cwd(), log, file_limit, before, environment))
+    process.start()
+    return process
+
+
+def start_two(*arguments: str, before: Callable[[], None] | None = None) -> list[tuple[BaseProcess, Path]]:
+    """Starts two processes that train together; returns them with their logs."""
+    with socket.socket() as free:
+        free.bind(('', 0))
+        port = str(free.getsockname()[1])
+    logs = [Path(f'{rank}.txt') for rank in range(2)]
+    return [(start(*arguments, '--launcher', 'pytorch', log=log, before=before, RANK=str(rank), LOCAL_RANK=str(rank),
+                   WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=port), log) for rank, log in enumerate(logs)]
+
+
+def _train(arguments: tuple[str, ...], folder: Path, log: Path, file_limit: int, before: Callable[[], None] | None,
+           environment: dict[str, str]) -> None:
+    multiprocessing.set_start_method('fork', force=True)  # for the workers, as in a process of its own
+    os.chdir(folder)
+    os.environ.update(environment)
+    with log.open('wb') as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, resource.RLIM_INFINITY))
+    if before:
+        before()
+    from vapsr_arch.cli import main
+    main(['train', *arguments])
+
+
+def wait_for_line(process: BaseProcess, log: Path, words: str) -> None:
+    """Waits until a process has printed some words."""
+    while process.is_alive() and words not in log.read_text():
+        process.join(0.02)
+    assert words in log.read_text(), log.read_text()
+
+
+def children(process: BaseProcess) -> list[int]:
+    """The processes that a process has started."""
+    return [int(number) for number in Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()]
+
+
+def pause(process: BaseProcess) -> None:
+    """Stops a process until SIGCONT."""
+    os.kill(process.pid, signal.SIGSTOP)
+    while Path(f'/proc/{process.pid}/stat').read_text().rpartition(')')[2].split()[0] != 'T':
+        process.join(0.02)

@@ -1,0 +1,168 @@
+"""Several processes: the samples, losses and figures of one; how they meet and how they end."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import REPOSITORY
+from vapsr_arch import distributed
+from vapsr_arch.errors import OptionsError, VapsrError
+
+# Ends the process of rank 1 after its third iteration, as `kill -9` does, unless torchrun has started it anew.
+DYING = """
+import os, signal, sys
+from vapsr_arch import plugin
+plugin.load()
+from vapsr_arch.models.vapsr_model import VapSRModel
+step = VapSRModel.optimize_parameters
+
+def optimize_parameters(self, current_iter):
+    step(self, current_iter)
+    if current_iter == 3 and os.environ['RANK'] == '1' and os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') == '0':
+        os.kill(os.getpid(), signal.SIGKILL)
+
+VapSRModel.optimize_parameters = optimize_parameters
+from vapsr_arch.cli import main
+main(['train', *sys.argv[1:]])
+"""
+ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPOSITORY),
+               'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}
+
+
+def torchrun(*arguments: str) -> subprocess.CompletedProcess:
+    """Two processes, as torchrun starts them."""
+    return subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', *arguments,
+                           '--launcher', 'pytorch'], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+
+
+def losses(name: str) -> list[float]:
+    log, = Path('experiments', name).glob('train_*.log')
+    return [float(value) for value in re.findall(r'l_pix ([\d.e+-]+)', log.read_text())]
+
+
+def test_two_processes_train_as_one(train_options: Callable[..., str], vapsr: Callable) -> None:
+    def options(name: str, batch: int, accumulate: int) -> str:
+        data = {'batch_size_per_gpu': batch, 'dataset_enlarge_ratio': 3, 'num_worker_per_gpu': 1}
+        train = {'total_iter': 5, 'ema_decay': 0, 'accumulate': accumulate}
+        return train_options(name=name, datasets={'train': data}, train=train)
+
+    assert vapsr('train', '-opt', options('one', 4, 1)).code == 0
+    together = torchrun('-m', 'vapsr_arch.train', '-opt', options('two', 2, 2))
+    assert together.returncode == 0, together.stderr
+    assert len(losses('one')) == 5 and losses('two') == pytest.approx(losses('one'), abs=1e-5)
+    one, two = (torch.load(f'experiments/{name}/models/net_g_latest.pth')['params'] for name in ('one', 'two'))
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, atol=1e-5, rtol=0)
+
+
+def test_two_processes_share_a_test(test_options: Callable[..., str], vapsr: Callable) -> None:
+    assert vapsr('test', '-opt', test_options(name='one')).code == 0
+    together = torchrun('-m', 'vapsr_arch.test', '-opt', test_options(name='two', val={'save_img': True}))
+    assert together.returncode == 0, together.stderr
+    assert Path('results/two/photos.csv').read_bytes() == Path('results/one/photos.csv').read_bytes()
+    assert len(list(Path('results/two/visualization/photos').iterdir())) == 4
+    mean, = re.findall('# psnr: .*', together.stderr)  # by rank 0 alone
+    log, = Path('results/one').glob('*.log')
+    assert mean in log.read_text()
+
+
+def test_a_process_that_dies_ends_the_others(train_options: Callable[..., str]) -> None:
+    options = train_options(train={'total_iter': 100000})
+    with socket.socket() as free:
+        free.bind(('', 0))
+        port = str(free.getsockname()[1])
+    processes = [subprocess.Popen(
+        [sys.executable, '-c', DYING, '-opt', options, '--launcher', 'pytorch'], stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, env={**ENVIRONMENT, 'RANK': rank, 'LOCAL_RANK': rank, 'WORLD_SIZE': '2',
+                                                'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}) for rank in '01']
+    try:
+        processes[1].wait(120)
+        _, err = processes[0].communicate(timeout=60)
+    finally:
+        for process in processes:
+            process.kill()
+    assert processes[0].returncode == 1
+    assert 'Error: another process of this run has ended or does not answer' in err.splitlines()[-1]
+
+
+def test_torchrun_starts_again_and_resumes(train_options: Callable[..., str]) -> None:
+    Path('dying.py').write_text(DYING)
+    options = train_options(train={'total_iter': 4})
+    result = torchrun('--max-restarts=1', 'dying.py', '-opt', options, '--auto_resume')
+    assert result.returncode == 0, result.stderr
+    assert re.search(r'Resuming training from epoch: \d, iter: 2\.', result.stderr)
+    assert Path('experiments/small/training_states/4.state').is_file()
+
+
+def test_processes_not_started_by_the_launcher(train_options: Callable[..., str], vapsr: Callable,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('RANK', 'SLURM_PROCID'):
+        monkeypatch.delenv(name, raising=False)
+    result = vapsr('train', '-opt', train_options(), '--launcher', 'pytorch')
+    assert result.code == 2
+    assert result.err.endswith('Error: --launcher pytorch: RANK is not set; start with `torchrun --nproc_per_node=N -m '
+                               'vapsr_arch.train ...`\n')
+    with pytest.raises(OptionsError, match='--launcher slurm: SLURM_PROCID is not there; start with `srun python'):
+        distributed.init_dist('slurm', on_gpu=False)
+
+
+def test_restarts_need_a_store_of_their_own(train_options: Callable[..., str], vapsr: Callable,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {'RANK': '0', 'WORLD_SIZE': '1', 'LOCAL_RANK': '0', 'MASTER_ADDR': 'localhost', 'MASTER_PORT': '1',
+                        'TORCHELASTIC_MAX_RESTARTS': '1', 'TORCHELASTIC_USE_AGENT_STORE': 'True'}.items():
+        monkeypatch.setenv(name, value)
+    result = vapsr('train', '-opt', train_options(), '--launcher', 'pytorch')
+    assert result.code == 2 and 'set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun' in result.err
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of the fourth of four tasks, the second on its machine."""
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames node[3-4]" ] && printf "node3\\nnode4\\n"\n')
+    scontrol.chmod(0o755)
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.setenv(name, 'none')  # so that monkeypatch takes away what is set over it
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    for name, value in {'PROCID': '3', 'NTASKS': '4', 'LOCALID': '1', 'NODELIST': 'node[3-4]'}.items():
+        monkeypatch.setenv(f'SLURM_{name}', value)
+
+
+@pytest.mark.parametrize('visible, gpu', [(2, 1), (1, 0)])
+def test_slurm(visible: int, gpu: int, slurm: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    met = []
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend, timeout: met.append((backend, timeout.seconds)))
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: visible)
+    monkeypatch.setattr(torch.cuda, 'set_device', met.append)
+    distributed.init_dist('slurm', on_gpu=True, port=1234, timeout=7)
+    assert met == [gpu, ('nccl', 7)]
+    meeting = [os.environ[name] for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')]
+    assert meeting == ['3', '4', '1', 'node3', '1234']
+
+
+def test_slurm_without_its_hosts(slurm: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('SLURM_NODELIST', 'elsewhere')
+    with pytest.raises(VapsrError, match='scontrol does not name the hosts of this job'):
+        distributed.init_dist('slurm', on_gpu=False)
+
+
+def test_more_processes_than_gpus(slurm: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('SLURM_LOCALID', '2')
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    with pytest.raises(OptionsError, match='3 processes or more on this machine, but torch finds 2 CUDA GPUs'):
+        distributed.init_dist('slurm', on_gpu=True)
+
+
+def test_processes_that_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = {'RANK': '1', 'WORLD_SIZE': '2', 'LOCAL_RANK': '1', 'MASTER_ADDR': 'localhost', 'MASTER_PORT': '1'}
+    for name, value in meeting.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(VapsrError, match='the 2 processes do not meet at localhost:1: '):
+        distributed.init_dist('pytorch', on_gpu=False, timeout=1)

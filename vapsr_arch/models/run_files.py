@@ -1,0 +1,166 @@
+"""A run's checkpoints and training states on disk: written whole, kept in pairs, found again."""
+
+import io
+import pickle
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vapsr_arch.checkpoints import load_state_dict
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.files import leftovers, written_whole
+
+
+def network_path(opt: dict[str, Any], label: int | str) -> Path:
+    """The checkpoint of an iteration, or the `latest`, or a best one; under the names that BasicSR gives."""
+    return Path(opt['path']['models'], f'net_g_{label}.pth')
+
+
+def state_path(opt: dict[str, Any], iteration: int) -> Path:
+    """The training state of an iteration."""
+    return Path(opt['path']['training_states'], f'{iteration}.state')
+
+
+def to_bytes(content: dict[str, Any]) -> bytes:
+    """A checkpoint or a state as it lies in its file."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes) -> dict[str, Any]:
+    """The way back from `to_bytes`, to tensors on the CPU."""
+    with torch.serialization.safe_globals([Counter]):  # the milestones of a schedule
+        return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+        VapsrError: It cannot be written.
+    """
+    try:
+        with written_whole(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        raise VapsrError(f'{path} cannot be written: {error.strerror}; what was saved before is whole: mend this and go on '
+                         f'with --auto_resume') from None
+
+
+def save_pair(opt: dict[str, Any], iteration: int, network: bytes, state: bytes) -> None:
+    """Writes the checkpoint and the state of an iteration, and removes those that `logger.keep_last` does not keep.
+
+    A state that is there stands for a complete pair, whenever the process is killed: the state comes last, and one that
+    an earlier run left for the same iteration goes first.
+
+    Raises:
+        VapsrError: A file cannot be written.
+    """
+    state_path(opt, iteration).unlink(missing_ok=True)
+    write(network_path(opt, iteration), network)
+    write(state_path(opt, iteration), state)
+    keep = opt['logger'].get('keep_last')
+    if keep:
+        earlier = sorted(number for number in _iterations(opt) if number <= iteration)
+        for number in earlier[:-keep]:
+            state_path(opt, number).unlink()
+            network_path(opt, number).unlink(missing_ok=True)
+
+
+def _iterations(opt: dict[str, Any]) -> list[int]:
+    """The iterations that have a state."""
+    paths = Path(opt['path']['training_states']).glob('*.state')
+    return [int(path.stem) for path in paths if path.stem.isdecimal()]
+
+
+def read_state(opt: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Reads a training state, and sees that the network saved with it can be loaded.
+
+    Raises:
+        VapsrError: One of the two is missing or damaged, or has weights that are not finite.
+    """
+    try:
+        state = from_bytes(path.read_bytes())
+        iteration = state['iter']
+        complete = {'epoch', 'optimizers', 'schedulers'} <= state.keys()
+    except OSError as error:
+        raise VapsrError(f'{path}: the training state cannot be read: {error.strerror or error}') from None
+    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError, ValueError, pickle.UnpicklingError):
+        complete = False
+    if not complete:
+        raise VapsrError(f'{path} is not a training state of BasicSR, or is damaged')
+    if 'network_g' not in opt['path'].get('ignore_resume_networks', []):
+        network = network_path(opt, iteration)
+        if not network.is_file():
+            raise VapsrError(f'{path} cannot be resumed: the network saved with it, {network}, is missing')
+        weights, _ = load_state_dict(network, 'params')
+        if not all(tensor.isfinite().all() for tensor in weights.values()):
+            raise VapsrError(f'{path} cannot be resumed: the network saved with it, {network}, has weights that are not '
+                             f'finite')
+    return state
+
+
+def newest_state(opt: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest complete training state under the run's folder, with its content; None if there are no states.
+
+    Says which it passes over, and why. Removes what a killed process left half-written.
+
+    Raises:
+        VapsrError: There are states, and not one is complete.
+    """
+    folder = Path(opt['path']['training_states'])
+    report = print if opt['rank'] == 0 else lambda text: None
+    if opt['rank'] == 0 and folder.parent.is_dir():
+        for path in leftovers(folder.parent):
+            path.unlink()
+    for path in sorted(folder.glob('*.state')):
+        if not path.stem.isdecimal():
+            report(f'{path} is passed over: a state to resume from is named ITERATION.state')
+    iterations = sorted(_iterations(opt), reverse=True)
+    for iteration in iterations:
+        path = state_path(opt, iteration)
+        try:
+            return path, read_state(opt, path)
+        except VapsrError as error:
+            report(f'{path} is passed over: {error}')
+    if iterations:
+        raise VapsrError(f'{folder}: not one of {len(iterations)} training states can be resumed; to start anew, leave '
+                         f'--auto_resume out: the folder is then kept under another name')
+    return None
+
+
+def check_disk_space(opt: dict[str, Any], network: int, state: int) -> None:
+    """Checks before the start that a run's checkpoints and states will fit on the disk.
+
+    Images and logs are not counted.
+
+    Args:
+        opt: The options.
+        network: Bytes of a checkpoint.
+        state: Bytes of a training state.
+
+    Raises:
+        VapsrError: They will not.
+    """
+    needed = bytes_to_come(opt, opt['epoch_plan'].iteration, network, state)
+    free = shutil.disk_usage(opt['path']['experiments_root']).free
+    if needed > free:
+        raise VapsrError(f'{opt["path"]["experiments_root"]}: {free / 1e6:,.0f} MB are free, but the checkpoints and states '
+                         f'to come take {needed / 1e6:,.0f} MB: make room, raise logger.save_checkpoint_freq, or set '
+                         f'logger.keep_last')
+
+
+def bytes_to_come(opt: dict[str, Any], start: int, network: int, state: int) -> int:
+    """Bytes that a run will write from iteration `start` on: pairs, the latest and the best checkpoints, a temporary file."""
+    every = opt['logger']['save_checkpoint_freq']
+    pairs = opt['train']['total_iter'] // every - start // every
+    keep = opt['logger'].get('keep_last')
+    if keep:
+        pairs = min(pairs, keep)
+    validation_sets = sum(phase.startswith('val') for phase in opt['datasets'])
+    best = validation_sets * len(opt.get('val', {}).get('metrics', {}))
+    return pairs * (network + state) + (1 + best) * network + max(network, state)
