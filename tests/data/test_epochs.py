@@ -22,3 +22,9 @@ def test_a_batch_of_another_size_goes_on_within_the_epoch() -> None:
     plan = EpochPlan(size=10, batch=4, iteration=1, epoch=0, position=3)
     assert [plan.after(iteration) for iteration in (1, 2, 3, 4)] == [(0, 3), (0, 7), (1, 4), (1, 8)]
     assert EpochPlan(size=10, batch=4, iteration=1, epoch=0, position=9).after(2) == (1, 4)
+
+
+def test_less_data_than_before() -> None:
+    plan = EpochPlan(size=4, batch=2, iteration=7, epoch=3, position=14)
+    assert [plan.after(iteration) for iteration in (8, 9, 10)] == [(4, 2), (4, 4), (5, 2)]
+    assert plan.last_epoch(10) == 5

@@ -24,7 +24,7 @@ class EpochPlan:
     @property
     def first(self) -> int:
         """Iterations in what is left of the epoch that the run begins in."""
-        return (self.size - self.position) // self.batch
+        return max(0, self.size - self.position) // self.batch  # the data may have become less
 
     @property
     def whole(self) -> int:
