@@ -81,16 +81,21 @@ def lr_rows(folder: Path) -> Iterator[Row]:
     yield 'memory of a worker, x2 x3 x4', '', f'{peak:.0f} MiB', ''
 
 
-def sample_rows(folder: Path) -> Iterator[Row]:
-    from vapsr_arch.data.image_datasets import CheckedPairedImageDataset
-    from vapsr_arch.data.paired_pack_dataset import PairedPackDataset
+def make_sub_images(folder: Path, count: int) -> None:
+    """480x480 sub-images and their LR images of x4, as PNG files, LMDBs and packs: gt and lq."""
     (folder / 'HR').mkdir()
-    for number in range(100):
+    for number in range(count):
         cv2.imwrite(str(folder / 'HR' / f'{number:03d}.png'), photograph(480, 480, number))
     make_lr([folder / 'HR'], folder / 'LR', [4])
     for name, source in (('gt', folder / 'HR'), ('lq', folder / 'LR/X4')):
         make_lmdb([source], folder / f'{name}.lmdb')
         make_pack([source], folder / f'{name}.pack')
+
+
+def sample_rows(folder: Path) -> Iterator[Row]:
+    from vapsr_arch.data.image_datasets import CheckedPairedImageDataset
+    from vapsr_arch.data.paired_pack_dataset import PairedPackDataset
+    make_sub_images(folder, 100)
     common = {'name': 'bench', 'phase': 'train', 'scale': 4, 'gt_size': 192, 'use_hflip': True, 'use_rot': True}
     sets = [kind(common | {'dataroot_gt': f'{folder}/gt.{suffix}', 'dataroot_lq': f'{folder}/lq.{suffix}',
                            'io_backend': {'type': 'lmdb'}})

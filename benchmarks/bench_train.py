@@ -20,15 +20,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import cv2
 import torch
-from bench_data import photograph
+from bench_data import make_sub_images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vapsr_arch.data.lmdb_store import make_lmdb
-from vapsr_arch.data.lr import make_lr
-from vapsr_arch.data.packing import make_pack
 from vapsr_arch.plugin import load
 from vapsr_arch.train import keep_freed_memory
 
@@ -157,16 +153,6 @@ def measure(network: str, folder: Path, batch: int, rounds: int, iterations: int
               f'{apart:>16.1e}', flush=True)
 
 
-def make_data(folder: Path) -> None:
-    (folder / 'HR').mkdir()
-    for number in range(40):
-        cv2.imwrite(str(folder / 'HR' / f'{number:03d}.png'), photograph(480, 480, number))
-    make_lr([folder / 'HR'], folder / 'LR', [4])
-    for name, source in (('gt', folder / 'HR'), ('lq', folder / 'LR/X4')):
-        make_lmdb([source], folder / f'{name}.lmdb')
-        make_pack([source], folder / f'{name}.pack')
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--batch', type=int, default=32 if ON_GPU else 4, help='samples an iteration')
@@ -183,7 +169,7 @@ def main() -> None:
     print(f'{device}; batches of {arguments.batch}\n{"":<38}{"it/s":>10}{"ratio":>9}{"data":>11}{"loss apart by":>16}')
     with tempfile.TemporaryDirectory() as name:
         load()
-        make_data(Path(name))
+        make_sub_images(Path(name), 40)
         for network in [arguments.network] if arguments.network else NETWORKS:
             measure(network, Path(name), arguments.batch, arguments.rounds, arguments.iterations)
 

@@ -18,7 +18,7 @@ def published(network: str, scale: int, parameters: int) -> dict[str, Any] | Non
     """The published figures of a network, found by its type, its scale and its exact number of parameters.
 
     Returns:
-        `source`, `sets` (PSNR and SSIM on Y by set) and, if known, `multi_adds` in billions; None if there are none.
+        `source` and `sets`, PSNR in dB and SSIM on Y by set; None if there are none.
     """
     name = AUTHORS_NAMES.get(network, network)
     for entry in _entries():

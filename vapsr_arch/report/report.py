@@ -5,9 +5,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from tqdm import tqdm
 
+from vapsr_arch.data.paired_dataset import to_tensor
 from vapsr_arch.errors import OptionsError
 from vapsr_arch.files import written_whole
 from vapsr_arch.options import nearest
@@ -87,11 +87,6 @@ def draw_image_strip(benchmark: Benchmark, set_name: str, name: str, patch: Patc
     draw_strip(_rgb(image.hr), patch, panels, f'{set_name}: {name}, x{benchmark.scale}', path)
 
 
-def _tensor(image: np.ndarray) -> torch.Tensor:
-    """H x W x 3, uint8, BGR, as a network's input: 3 x H x W, RGB, in [0, 1]."""
-    return torch.from_numpy(_rgb(image)).permute(2, 0, 1).float() / 255
-
-
 def _around(patch: Patch, lr: np.ndarray, scale: int) -> tuple[np.ndarray, Patch]:
     """The part of an LR image that is attributed, around a patch's centre, and the window in its enlargement."""
     (top, height), (left, width) = (
@@ -116,13 +111,13 @@ def draw_fields(benchmark: Benchmark, set_name: str, name: str, patch: Patch, pa
     side = min(ERF_SIZE, *(min(image.shape[:2]) for image in images))
     side -= 1 - side % 2  # with an odd side the centre of the output is that of the input
     tops = [[(size - side) // 2 for size in image.shape[:2]] for image in images[:ERF_IMAGES]]
-    patches = [_tensor(image[top:top + side, left:left + side]) for image, (top, left) in zip(images, tops)]
+    patches = [to_tensor(image[top:top + side, left:left + side], {}) for image, (top, left) in zip(images, tops)]
     lr, window = _around(patch, benchmark.sets[set_name].find(name).lr, benchmark.scale)
     fields = []
     for test, run in tqdm(benchmark.finished, 'receptive fields', unit='network'):
         network = test.build()
         fields.append(NetworkFields(run.title, effective_receptive_field(network, patches),
-                                    local_attribution_map(network, _tensor(lr), window)))
+                                    local_attribution_map(network, to_tensor(lr, {}), window)))
     draw_receptive_fields(fields, _rgb(lr), window, benchmark.scale, path)
 
 

@@ -24,6 +24,7 @@ from torch import nn
 import vapsr_arch
 from vapsr_arch.archs import AUTHORS_NAMES, NETWORKS
 from vapsr_arch.checkpoints import load_into
+from vapsr_arch.data.fetch import file_sum
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 from vapsr_arch.metrics import cost
@@ -69,18 +70,12 @@ def means(images: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {metric: sum(row[metric] for row in rows) / len(rows) for metric in rows[0]}
 
 
-def sha256(path: str | Path) -> str:
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') \
-            else hashlib.sha256(file.read()).hexdigest()  # Python 3.10
-
-
 @functools.cache
 def _code() -> str:
     """The sources that the figures come from: an edited network is a changed one."""
     package = Path(vapsr_arch.__file__).parent
     sources = (path for folder in ('archs', 'data', 'metrics', 'models') for path in sorted((package / folder).glob('*.py')))
-    sums = ''.join(map(sha256, sources))
+    sums = ''.join(file_sum(path, 'sha256') for path in sources)
     return hashlib.sha256(sums.encode()).hexdigest()
 
 
@@ -174,7 +169,7 @@ class NetworkTest:
         try:
             if not Path(self.checkpoint).is_file():
                 raise VapsrError(f'there is no checkpoint {self.checkpoint or "(path.pretrain_network_g is not set)"}')
-            row.weights = {'path': self.checkpoint, 'sha256': sha256(self.checkpoint)}
+            row.weights = {'path': self.checkpoint, 'sha256': file_sum(Path(self.checkpoint), 'sha256')}
             common = {'weights': row.weights['sha256'], 'network': self.options['network_g'], 'code': _code(),
                       'torch': torch.__version__, 'device': device}
             scores = {**common, 'options': self.options, 'data': [data_state(dataset) for dataset in self.sets]}
