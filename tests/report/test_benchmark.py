@@ -156,6 +156,13 @@ def test_without_one_set_it_says_how_to_get_them(workspace: Path, vapsr: Callabl
     assert 'not one set of the option files is there' in result.err and 'vapsr data fetch' in result.err
 
 
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, vapsr: Callable[..., Finished]) -> None:
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    result = vapsr('benchmark', 'VapSR.yml', '-o', 'out')
+    assert result.code == 1
+    assert 'vapsr benchmark needs fvcore and matplotlib: install this package with the extra [benchmark]' in result.err
+
+
 def test_a_gpu_that_is_not_there_is_one_sentence(benchmarked: Benchmarked, monkeypatch: pytest.MonkeyPatch,
                                                  vapsr: Callable[..., Finished]) -> None:
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)

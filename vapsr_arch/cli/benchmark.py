@@ -1,5 +1,6 @@
 """`vapsr benchmark`."""
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +26,10 @@ def benchmark(
     """Test networks on the same images and measure what they cost: table.md, table.csv, results.json, index.html, plots."""
     if crop and len(compare or []) != 1:
         raise OptionsError('--crop X Y W H is the patch of one image: give --compare IMAGE once')
+    missing = [name for name in ('fvcore', 'matplotlib') if importlib.util.find_spec(name) is None]
+    if missing:
+        raise VapsrError(f'vapsr benchmark needs {" and ".join(missing)}: install this package with the extra [benchmark], as '
+                         f'in `pip install --no-build-isolation -c constraints.txt .[benchmark]`')
     from vapsr_arch import plugin
     plugin.load()
     from vapsr_arch.report.benchmark import Benchmark
