@@ -107,6 +107,13 @@ def test_changed_options_are_followed_and_said(train_options: Callable[..., str]
     assert 'lr 2.000e-04, ' in result.err  # both milestones are past at iteration 3
 
 
+def test_moments_that_do_not_fit_are_refused(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    vapsr('train', '-opt', train_options())
+    result = vapsr('train', '-opt', train_options(train={'optim_g': {'amsgrad': True}}), '--auto_resume')
+    assert result.code == 1
+    assert 'train.optim_g.amsgrad is not what the training state was saved with' in result.err
+
+
 def test_a_seed_that_was_drawn_is_kept(train_options: Callable[..., str], vapsr: Callable[..., Finished],
                                        monkeypatch: pytest.MonkeyPatch) -> None:
     options = train_options(manual_seed=None, train={'total_iter': 4}, datasets={'train': {'dataset_enlarge_ratio': 4}})

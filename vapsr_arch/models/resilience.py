@@ -236,6 +236,9 @@ class ResilientSRModel(FastSRModel):
         """Goes on from a training state, of this package or of BasicSR.
 
         Where the option file has changed since, it is followed; what has changed is said.
+
+        Raises:
+            VapsrError: The optimizer's moments do not fit the option file.
         """
         # The first step of a resumed optimizer comes after the schedule's.
         warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step')
@@ -247,6 +250,9 @@ class ResilientSRModel(FastSRModel):
             self._load_schedule(resume_state)
             return
         changes = training_state.changed_options(resume_state['options'], self._options)
+        if any(change.startswith('train.optim_g.amsgrad') for change in changes):
+            raise VapsrError('train.optim_g.amsgrad is not what the training state was saved with, whose moments do not fit it: '
+                             'set it back, or begin a new run from the weights with path.pretrain_network_g')
         if changes:
             get_root_logger().warning('The options are not those that the training state was saved with, and the new ones '
                                       f'are used: {"; ".join(changes)}')
