@@ -25,8 +25,10 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    packages=find_packages(include=['vapsr_arch', 'vapsr_arch.*']),
-    package_data={'vapsr_arch.archs': ['*.c'], 'vapsr_arch.report': ['*.html', '*.yml']},
+    packages=[*find_packages(include=['vapsr_arch', 'vapsr_arch.*']), 'vapsr_arch.pretrained'],
+    package_dir={'vapsr_arch.pretrained': 'experiments/pretrained_models'},
+    package_data={'vapsr_arch.archs': ['*.c'], 'vapsr_arch.report': ['*.html', '*.yml'],
+                  'vapsr_arch.pretrained': ['README.md', 'VapSR-S_x4.pth']},
     python_requires='>=3.10, <3.13',
     install_requires=[
         'basicsr==1.4.2', 'torch>=2.5', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pyyaml', 'pillow', 'tqdm',

@@ -1,14 +1,16 @@
 """Which weights are taken from a checkpoint, and what is refused."""
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
+from vapsr_arch.archs.pan_arch import PAN
 from vapsr_arch.archs.vapsr_arch import VapSR
-from vapsr_arch.checkpoints import load_into, load_state_dict
+from vapsr_arch.checkpoints import build_network, load_into, load_state_dict
 from vapsr_arch.errors import VapsrError
 
 
@@ -108,3 +110,28 @@ def test_not_strict_loads_what_fits_and_says_so(folder: Path) -> None:
     said = load_into(target, 'x2.pth', strict=False)
     assert said == 'VapSR: 18 of 20 tensors loaded from x2.pth'
     assert target.conv_first.bias[0] == 7
+
+
+def test_the_network_is_built_that_the_weights_tell(folder: Path) -> None:
+    own = network()
+    torch.save({'params': own.state_dict()}, 'own.pth')
+    built = build_network('own.pth')
+    assert isinstance(built, VapSR) and built.scale == 2 and not built.training
+    assert all(torch.equal(tensor, own.state_dict()[name]) for name, tensor in built.state_dict().items())
+
+
+@pytest.mark.parametrize('scale', [2, 3])
+def test_the_scale_of_a_pan_is_told(folder: Path, scale: int) -> None:
+    torch.save(PAN(nf=8, unf=6, nb=1, scale=scale).state_dict(), 'pan.pth')
+    assert build_network('pan.pth', scale).scale == scale
+
+
+@pytest.mark.parametrize(('weights', 'scale', 'words'), [
+    ({'weight': torch.ones(1)}, None, 'these weights are of none of the networks known here (VapSR, IMDN'),
+    (network().state_dict(), 3, 'w.pth holds a VapSR for x2, not x3'),
+    (network().state_dict() | {'more': torch.ones(1)}, None, 'w.pth looks like a VapSR, but does not fit it: more (1)'),
+])
+def test_weights_that_build_no_network_are_refused(folder: Path, weights: dict, scale: int | None, words: str) -> None:
+    torch.save(weights, 'w.pth')
+    with pytest.raises(VapsrError, match=re.escape(words)):
+        build_network('w.pth', scale)

@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,13 +68,48 @@ def load_state_dict(path: str | os.PathLike, param_key: str | None = None) -> tu
     return {name.removeprefix('module.'): tensor for name, tensor in weights.items()}, param_key
 
 
-def identify(state_dict: Mapping[str, Tensor]) -> str | None:
-    """Names the network that weights belong to, with its arguments, such as `VapSR(scale=4, ...)`; None if unknown."""
+def infer(state_dict: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]] | None:
+    """The name of the network that weights belong to, of `NETWORKS`, and its arguments; None if unknown."""
     for name, network in NETWORKS.items():
         arguments = network.infer(state_dict)
         if arguments is not None:
-            return f'{name}({", ".join(f"{key}={value}" for key, value in arguments.items())})'
+            return name, arguments
     return None
+
+
+def identify(state_dict: Mapping[str, Tensor]) -> str | None:
+    """Names the network that weights belong to, with its arguments, such as `VapSR(scale=4, ...)`; None if unknown."""
+    known = infer(state_dict)
+    return known and f'{known[0]}({", ".join(f"{key}={value}" for key, value in known[1].items())})'
+
+
+def build_network(path: str | os.PathLike, scale: int | None = None) -> nn.Module:
+    """Builds the network that a checkpoint's keys and shapes tell, with its weights, in evaluation mode.
+
+    Args:
+        path: The checkpoint, as for `load_state_dict`; the EMA's weights if it has them.
+        scale: The enlargement; None for the one that the weights tell. PAN's tell x2 and x3 apart by this argument only.
+
+    Returns:
+        One of `NETWORKS`, float32, on the CPU.
+
+    Raises:
+        VapsrError: The file is no checkpoint, its network is none of the project's, or is not for this scale.
+    """
+    state_dict, _ = load_state_dict(path)
+    known = infer(state_dict)
+    if known is None:
+        raise VapsrError(f'{path}: these weights are of none of the networks known here ({", ".join(NETWORKS)})')
+    name, arguments = known
+    scale_key = 'upscale' if 'upscale' in arguments else 'scale'
+    network = NETWORKS[name](**arguments | {scale_key: scale or arguments[scale_key]})
+    wrong = mismatch(network, state_dict)
+    if wrong and scale not in (None, arguments[scale_key]):
+        raise VapsrError(f'{path} holds a {name} for x{arguments[scale_key]}, not x{scale}')
+    if wrong:
+        raise VapsrError(f'{path} looks like a {name}, but does not fit it: {wrong}')
+    network.load_state_dict(state_dict)
+    return network.eval()
 
 
 def mismatch(network: nn.Module, state_dict: Mapping[str, Tensor]) -> str | None:

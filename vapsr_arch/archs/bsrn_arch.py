@@ -67,6 +67,8 @@ class BSRN(nn.Module):
     Attributes:
         num_in_ch: Channels of the input.
         scale: Enlargement.
+        min_size: The smallest height and width of an input.
+        halo: None: an output pixel depends on the whole image.
 
     Raises:
         ValueError: An argument is not a positive integer, num_feat is below 16, or conv is not `BSConvU`.
@@ -93,6 +95,8 @@ class BSRN(nn.Module):
             raise ValueError(f'{self.NAME}: conv must be BSConvU, not {conv!r}')
         self.num_in_ch = num_in_ch
         self.scale = upscale
+        self.min_size = ESA.MIN_SIZE
+        self.halo = None  # CCA: statistics of the whole image; ESA: a view stretched by a factor that depends on its size
         self.num_block = num_block
 
         self.fea_conv = self.CONV(COPIES * num_in_ch, num_feat)

@@ -60,6 +60,8 @@ class IMDN(nn.Module):
     Attributes:
         num_in_ch: Channels of the input.
         scale: Enlargement.
+        min_size: The smallest height and width of an input.
+        halo: None: an output pixel depends on the whole image.
 
     Raises:
         ValueError: An argument is not a positive integer, or num_feat is below 16.
@@ -74,6 +76,8 @@ class IMDN(nn.Module):
             raise ValueError(f'IMDN: num_feat must be 16 at least, not {num_feat}')
         self.num_in_ch = num_in_ch
         self.scale = scale
+        self.min_size = 1
+        self.halo = None  # CCA: statistics of the whole image
         self.num_block = num_block
 
         self.fea_conv = conv3x3(num_in_ch, num_feat)

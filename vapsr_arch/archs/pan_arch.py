@@ -5,6 +5,7 @@ Attention", ECCV Workshops 2020, arXiv 2010.01073.
 The authors' repository: https://github.com/zhaohengyuan1/PAN. Module names are those of their checkpoints.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,6 +90,8 @@ class PAN(nn.Module):
     Attributes:
         num_in_ch: Channels of the input.
         scale: Enlargement.
+        min_size: The smallest height and width of an input.
+        halo: Pixels of the input around a tile that its output depends on.
 
     Raises:
         ValueError: An argument is not a positive integer, nf is odd, or the input, which is enlarged bilinearly and added
@@ -104,7 +107,9 @@ class PAN(nn.Module):
             raise ValueError(f'PAN: the enlarged input is added to the output: in_nc {in_nc} must be 1 or out_nc {out_nc}')
         self.num_in_ch = in_nc
         self.scale = scale
+        self.min_size = 1
         self.steps = (2, 2) if scale == 4 else (scale,)
+        self.halo = 2 * nb + 2 + (2 if scale == 4 else math.ceil(3 / scale))  # the last: convolutions of the enlarged image
 
         self.conv_first = conv3x3(in_nc, nf)
         self.SCPA_trunk = nn.Sequential(*(SCPA(nf) for _ in range(nb)))

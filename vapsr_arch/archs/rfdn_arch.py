@@ -51,6 +51,8 @@ class RFDN(nn.Module):
     Attributes:
         num_in_ch: Channels of the input.
         scale: Enlargement.
+        min_size: The smallest height and width of an input.
+        halo: None: an output pixel depends on the whole image.
 
     Raises:
         ValueError: An argument is not a positive integer, or num_feat is below 4.
@@ -65,6 +67,8 @@ class RFDN(nn.Module):
             raise ValueError(f'RFDN: num_feat must be 4 at least, not {num_feat}')
         self.num_in_ch = num_in_ch
         self.scale = scale
+        self.min_size = ESA.MIN_SIZE
+        self.halo = None  # ESA: its view is stretched by a factor that depends on the size of the image
         self.num_block = num_block
 
         self.fea_conv = conv3x3(num_in_ch, num_feat)

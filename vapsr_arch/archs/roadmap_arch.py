@@ -114,6 +114,8 @@ class PixelAttentionRoadmap(nn.Module):
     Attributes:
         num_in_ch: Channels of the input.
         scale: Enlargement.
+        min_size: The smallest height and width of an input.
+        halo: Pixels of the input around a tile that its output depends on.
 
     Raises:
         ValueError: step is none of these, or another argument is not a positive integer.
@@ -128,6 +130,8 @@ class PixelAttentionRoadmap(nn.Module):
                                 num_feat=num_feat, num_block=num_block)
         self.num_in_ch = num_in_ch
         self.scale = scale
+        self.min_size = 1
+        self.halo = {'i': 2, 'ii': 6}.get(step, 11) * num_block + 3
 
         self.conv_first = conv3x3(num_in_ch, num_feat)
         self.body = nn.Sequential(*(AttentionBetweenBlock(num_feat) if step == 'v' else AttentionLastBlock(num_feat, step)

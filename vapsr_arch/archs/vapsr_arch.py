@@ -71,6 +71,12 @@ class VapSR(nn.Module):
         d_atten: Channels of the attention in each block.
         conv_groups: Groups of the 3x3 convolution after the blocks; divides num_feat.
 
+    Attributes:
+        num_in_ch: Channels of the input.
+        scale: Enlargement.
+        min_size: The smallest height and width of an input.
+        halo: Pixels of the input around a tile that its output depends on.
+
     Raises:
         ValueError: An argument is not a positive integer, or conv_groups does not divide num_feat.
     """
@@ -90,6 +96,8 @@ class VapSR(nn.Module):
             raise ValueError(f'VapSR: num_feat {num_feat} is not divisible by conv_groups {conv_groups}')
         self.num_in_ch = num_in_ch
         self.scale = scale
+        self.min_size = 1
+        self.halo = 8 * num_block + 4  # 2 + 6 a block, the rest of 3x3 convolutions
 
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
         self.body = nn.Sequential(*(VAB(num_feat, d_atten) for _ in range(num_block)))
