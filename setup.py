@@ -37,7 +37,8 @@ setup(
     extras_require={
         'benchmark': ['fvcore', 'matplotlib'],
         'demo': ['scikit-image', 'matplotlib'],
-        'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore'],
+        'spandrel': ['spandrel'],
+        'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel'],
     },
     entry_points={'console_scripts': ['vapsr = vapsr_arch.cli:main']},
 )
