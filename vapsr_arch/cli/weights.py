@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="The authors' checkpoints of VapSR, IMDN, RFDN, BSRN and PAN.")
+app = typer.Typer(no_args_is_help=True, help="Checkpoints: the authors' of VapSR, IMDN, RFDN, BSRN and PAN; any as a safe file.")
 
 
 @app.command('list')
