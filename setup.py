@@ -26,7 +26,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['vapsr_arch', 'vapsr_arch.*']),
-    package_data={'vapsr_arch.archs': ['*.c'], 'vapsr_arch.report': ['*.html', '*.yml']},
+    package_data={'vapsr_arch.archs': ['*.c'], 'vapsr_arch.inference': ['*.c'], 'vapsr_arch.report': ['*.html', '*.yml']},
     python_requires='>=3.10, <3.13',
     install_requires=[
         'basicsr==1.4.2', 'torch>=2.5', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pyyaml', 'pillow', 'tqdm',
