@@ -37,6 +37,7 @@ setup(
     extras_require={
         'benchmark': ['fvcore', 'matplotlib'],
         'demo': ['scikit-image', 'matplotlib'],
+        'export': ['onnx', 'onnxruntime', 'openvino'],
         'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore'],
     },
     entry_points={'console_scripts': ['vapsr = vapsr_arch.cli:main']},

@@ -96,6 +96,6 @@ class CompiledEngine(TorchEngine):
     def __call__(self, x: Tensor) -> Tensor:
         with self.lock:
             if not self.compiled:
-                print('Compiling: the first image takes up to some minutes, and so may the first of another batch.', file=sys.stderr)
+                print('Compiling: the first image may take minutes, and so may the first batch.', file=sys.stderr)
                 self.compiled = True
             return super().__call__(x)
