@@ -87,14 +87,15 @@ class CompiledEngine(TorchEngine):
             raise VapsrError('the engine compile needs a C++ compiler: install g++ or clang++, name it in CXX, or choose the '
                              'engine torch') from None
         super().__init__(network, device, precision)
-        self.lock = threading.Lock()  # for compilation, and inductor's graphs keep state
-        # Freezing folds constants and lets oneDNN reorder the weights once; it wants gradients off, which they are.
-        self.forward = torch.compile(self.network, options={'freezing': True})
+        self.lock = threading.Lock()  # several threads would each compile
+        # Freezing folds constants and lets oneDNN reorder the weights once; it wants gradients off, which they are. Dynamic
+        # sizes are compiled once: tiles at the edges, and pictures, come in many.
+        self.forward = torch.compile(self.network, dynamic=True, options={'freezing': True})
         self.compiled = False
 
     def __call__(self, x: Tensor) -> Tensor:
         with self.lock:
             if not self.compiled:
-                print('Compiling: this takes up to some minutes, once, and once more for other sizes.', file=sys.stderr)
+                print('Compiling: the first image may take minutes, and so may the first batch.', file=sys.stderr)
                 self.compiled = True
             return super().__call__(x)
