@@ -48,13 +48,10 @@ def upscale(
     if not wanted:
         return
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what is half-written is removed
-    try:
-        from vapsr_arch.inference.batch import tell, upscale_files
-        from vapsr_arch.inference.upscaler import Upscaler
-        upscale_files(wanted, Upscaler(weights, scale=scale, device=device, precision=precision, engine=engine, tile=tile_size,
-                                       halo=halo_size, self_ensemble=self_ensemble, log=tell))
-    except KeyboardInterrupt:
-        raise typer.Exit(128 + signal.SIGINT) from None
+    from vapsr_arch.inference.batch import tell, upscale_files
+    from vapsr_arch.inference.upscaler import Upscaler
+    upscale_files(wanted, Upscaler(weights, scale=scale, device=device, precision=precision, engine=engine, tile=tile_size,
+                                   halo=halo_size, self_ensemble=self_ensemble, log=tell))
 
 
 def _number(text: str, option: str, smallest: int, words: tuple[str, ...]) -> int | str:

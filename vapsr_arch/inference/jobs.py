@@ -1,6 +1,7 @@
 """Which files become which: inputs named by file, folder or pattern, and where their enlargements go."""
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -38,10 +39,8 @@ def plan_jobs(inputs: Sequence[str], out: Path, recursive: bool = False, suffix:
         VapsrError: An input is not there, has no picture or an unknown suffix; two inputs would have the same output; an
             output would overwrite an input.
     """
-    sources: dict[Path, Path] = {}  # each once, with its place in the output folder
-    for given in inputs:
-        for source, place in _found(given, out, recursive):
-            sources.setdefault(source, place)
+    found = (pair for given in inputs for pair in _found(given, out, recursive))
+    sources = dict({os.path.abspath(source): (source, place) for source, place in found}.values())  # each once
     if len(sources) == 1 and Path(inputs[0]).is_file() and out.suffix.lower() in SUFFIXES and not out.is_dir():
         if suffix or kind:
             raise OptionsError(f'-o {out} names the output: --suffix and --format are for a folder of outputs')

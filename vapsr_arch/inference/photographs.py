@@ -76,7 +76,7 @@ def read_photograph(path: str | os.PathLike) -> Photograph:
     pixels = np.ascontiguousarray(np.flip(pixels.swapaxes(0, 1) if swapped else pixels, reversed_axes))
     try:
         exif.tobytes()
-    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+    except (SyntaxError, ValueError, TypeError, KeyError, AttributeError, OSError, struct.error):  # whatever is in it
         exif, notes = None, [*notes, 'its EXIF is damaged and was left out']
     return Photograph(pixels, exif or None, icc, tuple(notes))
 

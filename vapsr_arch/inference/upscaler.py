@@ -14,7 +14,6 @@ from vapsr_arch.inference import tiles
 from vapsr_arch.inference.engines import Engine, load_engine
 from vapsr_arch.inference.weights import DEFAULT, find_weights
 
-AUTO_HALO = 32  # from here on, what lies further away changes a grey level in fewer than 1 of 10,000 pixels: see the README
 _CPU_TILE = 192  # larger tiles are no faster, their activations leaving the cache
 _SMALLEST_TILE = 16  # with a halo around it, smaller ones save no memory
 _GPU_BYTES_A_PIXEL = 8192  # of memory that a network takes for an LR pixel, generously
@@ -138,7 +137,7 @@ class Upscaler:
     def _halo_for(self, height: int, width: int) -> int:
         reach = self.engine.halo
         if self._halo != 'full':
-            halo = AUTO_HALO if self._halo == 'auto' else self._halo
+            halo = automatic_halo(reach) if self._halo == 'auto' else self._halo
             return halo if reach is None else min(halo, reach)
         if reach is None and max(height, width) > self._tile:
             raise VapsrError(f'an output pixel of this network depends on the whole picture, which does not fit into a tile of '
@@ -184,6 +183,15 @@ class Upscaler:
         if not result.sum().isfinite():
             raise VapsrError('the network\'s result is not finite: take --precision fp32')
         return result[:, :, :height * self.scale, :width * self.scale]
+
+
+def automatic_halo(reach: int | None) -> int:
+    """A halo that serves, for a network that sees `reach` pixels around, or everything: None.
+
+    What is further away matters so little that fewer than 1 of 10,000 pixels change, by one grey level: the README has the
+    measurements. The pooling of networks that see everything is changed by tiles of any halo.
+    """
+    return 32 if reach is None else min(reach, max(24, reach // 4))
 
 
 def _range_around(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
