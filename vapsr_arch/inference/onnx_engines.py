@@ -1,0 +1,116 @@
+"""Engines that run ONNX models on the CPU: ONNX Runtime and OpenVINO, with as many threads as torch has."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vapsr_arch.archs.checks import check_input
+from vapsr_arch.errors import VapsrError
+
+PROBE = 64  # height and width of the image that tells a foreign model's scale
+
+
+class _OnnxEngine:
+    """What both engines share: the model's facts, from its metadata or, of foreign models, from a trial.
+
+    Args:
+        model: A file, or a model's bytes.
+        precision: What to compute in.
+
+    Raises:
+        VapsrError: The model cannot be read, is none for images of any size, or is not for this precision.
+    """
+
+    def __init__(self, model: Path | bytes, precision: str) -> None:
+        self.name = str(model) if isinstance(model, Path) else 'the exported network'
+        if precision not in self.precisions():
+            raise VapsrError(f'{self.NAME} does not compute in {precision} on this CPU: choose one of '
+                             f'{", ".join(self.precisions())}')
+        try:
+            shape, metadata = self.open(model, precision)
+        except Exception as error:  # each runtime has its own kinds
+            raise VapsrError(f'{self.name} is not an ONNX model that {self.NAME} can run: {_first_line(error)}') from None
+        if len(shape) != 4 or not isinstance(shape[1], int):
+            raise VapsrError(f'{self.name} does not take one batch of images, N x C x H x W, but {list(shape)}')
+        if isinstance(shape[2], int) or isinstance(shape[3], int):
+            raise VapsrError(f'{self.name} takes images of {shape[3]}x{shape[2]} pixels only: export it with a dynamic height '
+                             f'and width')
+        self.num_in_ch = shape[1]
+        if 'scale' in metadata and 'min_size' in metadata:
+            self.scale, self.min_size = int(metadata['scale']), int(metadata['min_size'])
+            self.halo = int(metadata['halo']) if metadata.get('halo', '').isdecimal() else None
+        else:
+            self.min_size, self.halo = 1, None
+            self.scale = self._probe()
+
+    def _probe(self) -> int:
+        try:
+            height, width = self.run(np.zeros((1, self.num_in_ch, PROBE, PROBE), np.float32)).shape[2:]
+        except Exception as error:
+            raise VapsrError(f'{self.name} does not enlarge an image of {PROBE}x{PROBE} pixels: {_first_line(error)}') from None
+        if height != width or height % PROBE:
+            raise VapsrError(f'{self.name} makes {width}x{height} pixels of {PROBE}x{PROBE}: that is no enlargement by an '
+                             f'integer')
+        return height // PROBE
+
+    def __call__(self, x: Tensor) -> Tensor:
+        check_input(self.name, x, self.num_in_ch, self.min_size)
+        return torch.from_numpy(self.run(x.numpy(force=True)))
+
+
+class OnnxRuntimeEngine(_OnnxEngine):
+    __doc__ = _OnnxEngine.__doc__.replace('What both engines share', 'ONNX Runtime')
+    NAME = 'ONNX Runtime'
+
+    @staticmethod
+    def precisions() -> Sequence[str]:
+        return ('fp32',)
+
+    def open(self, model: Path | bytes, precision: str) -> tuple[Sequence[int | str], Mapping[str, str]]:
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+        self.input = self.session.get_inputs()[0]
+        return self.input.shape, self.session.get_modelmeta().custom_metadata_map
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        return self.session.run(None, {self.input.name: x})[0]
+
+
+class OpenVinoEngine(_OnnxEngine):
+    __doc__ = _OnnxEngine.__doc__.replace('What both engines share', 'OpenVINO')
+    NAME = 'OpenVINO'
+    HINTS = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
+
+    @staticmethod
+    def precisions() -> Sequence[str]:
+        import openvino
+        able = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        return [precision for precision in OpenVinoEngine.HINTS if precision.upper() in able]
+
+    def open(self, model: Path | bytes, precision: str) -> tuple[Sequence[int | str], Mapping[str, str]]:
+        import openvino
+        core = openvino.Core()
+        graph = core.read_model(model)
+        metadata = graph.get_rt_info()['framework'] if 'framework' in graph.get_rt_info() else {}
+        shape = [side.get_length() if side.is_static else '?' for side in graph.inputs[0].partial_shape]
+        self.compiled = core.compile_model(graph, 'CPU', {
+            'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_NUM_THREADS': torch.get_num_threads(),
+            'INFERENCE_PRECISION_HINT': self.HINTS[precision]})
+        self.local = threading.local()  # a request serves one thread
+        return shape, {key: metadata[key].astype(str) for key in metadata}
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        if not hasattr(self.local, 'request'):
+            self.local.request = self.compiled.create_infer_request()
+        return self.local.request.infer([x])[0].copy()  # the request keeps its output's memory
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition('\n')[0]
