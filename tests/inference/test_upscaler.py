@@ -15,7 +15,7 @@ from tests.conftest import photograph
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.checkpoints import build_network
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.inference.upscaler import Upscaler, automatic_halo
+from vapsr_arch.inference.upscaler import AUTO_HALO, Upscaler
 
 
 @pytest.fixture
@@ -218,6 +218,10 @@ def test_importing_it_does_not_import_basicsr() -> None:
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
-@pytest.mark.parametrize(('reach', 'halo'), [(172, 43), (92, 24), (36, 24), (12, 12), (None, 32)])
-def test_the_automatic_halo(reach: int | None, halo: int) -> None:
-    assert automatic_halo(reach) == halo
+def test_the_default_halo_is_no_larger_than_the_networks(tiny_weights: Path,
+                                                         record: Callable[[Upscaler], list[tuple[int, int]]]) -> None:
+    upscaler = Upscaler(tiny_weights, device='cpu', tile=16)
+    sizes = record(upscaler)
+    assert upscaler.engine.halo < AUTO_HALO
+    upscaler(photograph(200, 200, 0))
+    assert max(map(max, sizes)) <= 16 + 2 * upscaler.engine.halo

@@ -9,6 +9,7 @@ import typer
 
 from vapsr_arch.errors import OptionsError
 from vapsr_arch.inference.formats import FORMATS
+from vapsr_arch.memory import keep_freed_memory
 
 
 def upscale(
@@ -48,6 +49,7 @@ def upscale(
     if not wanted:
         return
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what is half-written is removed
+    keep_freed_memory()
     from vapsr_arch.inference.batch import tell, upscale_files
     from vapsr_arch.inference.upscaler import Upscaler
     upscale_files(wanted, Upscaler(weights, scale=scale, device=device, precision=precision, engine=engine, tile=tile_size,

@@ -12,9 +12,10 @@ from torch import Tensor
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.inference import tiles
 from vapsr_arch.inference.engines import Engine, load_engine
-from vapsr_arch.inference.weights import DEFAULT, find_weights
+from vapsr_arch.inference.weights import DEFAULT
 
-_CPU_TILE = 192  # larger tiles are no faster, their activations leaving the cache
+AUTO_HALO = 48  # what is further away changes fewer than 1 of 10,000 pixels, by one grey level: the README has the measurements
+_CPU_TILE = 384  # what is larger saves little: of the halo, by then, half a tile's area is left
 _SMALLEST_TILE = 16  # with a halo around it, smaller ones save no memory
 _GPU_BYTES_A_PIXEL = 8192  # of memory that a network takes for an LR pixel, generously
 _LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
@@ -51,8 +52,7 @@ class Upscaler:
                  engine: Literal['torch', 'compile', 'openvino', 'onnxruntime'] = 'torch',
                  tile: int | Literal['auto'] = 'auto', halo: int | Literal['auto', 'full'] = 'auto',
                  self_ensemble: bool = False, log: Callable[[str], None] | None = None) -> None:
-        self.engine: Engine = load_engine(find_weights(weights), scale=scale, device=device, precision=precision,
-                                          engine=engine)
+        self.engine: Engine = load_engine(weights, scale=scale, device=device, precision=precision, engine=engine)
         self.scale = self.engine.scale
         if self.engine.num_in_ch != 3:
             raise VapsrError(f'{weights}: the network takes {self.engine.num_in_ch} channels; pictures need one for 3, RGB')
@@ -137,7 +137,7 @@ class Upscaler:
     def _halo_for(self, height: int, width: int) -> int:
         reach = self.engine.halo
         if self._halo != 'full':
-            halo = automatic_halo(reach) if self._halo == 'auto' else self._halo
+            halo = AUTO_HALO if self._halo == 'auto' else self._halo
             return halo if reach is None else min(halo, reach)
         if reach is None and max(height, width) > self._tile:
             raise VapsrError(f'an output pixel of this network depends on the whole picture, which does not fit into a tile of '
@@ -183,15 +183,6 @@ class Upscaler:
         if not result.sum().isfinite():
             raise VapsrError('the network\'s result is not finite: take --precision fp32')
         return result[:, :, :height * self.scale, :width * self.scale]
-
-
-def automatic_halo(reach: int | None) -> int:
-    """A halo that serves, for a network that sees `reach` pixels around, or everything: None.
-
-    What is further away matters so little that fewer than 1 of 10,000 pixels change, by one grey level: the README has the
-    measurements. The pooling of networks that see everything is changed by tiles of any halo.
-    """
-    return 32 if reach is None else min(reach, max(24, reach // 4))
 
 
 def _range_around(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
