@@ -119,7 +119,8 @@ def _write_cut(kind: str, dtype: type) -> object:
     def write(path: Path) -> None:
         pixels = np.random.default_rng(0).integers(0, 255, (50, 50, 3), dtype)
         write_photograph(path, kind, Photograph(pixels))
-        path.write_bytes(path.read_bytes()[:-300 if kind != 'png' else len(path.read_bytes()) // 2])
+        content = path.read_bytes()
+        path.write_bytes(content[:len(content) // 2])
     return write
 
 
@@ -149,6 +150,15 @@ def test_what_is_not_read_is_told_in_a_sentence(write: object, message: str, tmp
 def test_what_a_format_cannot_hold_is_refused(kind: str, pixels: np.ndarray, message: str, tmp_path: Path) -> None:
     with pytest.raises(VapsrError, match=message):
         write_photograph(tmp_path / 'x', kind, Photograph(pixels))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_an_encoder_refuses_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise cv2.error('OpenCV: too large\nand more')
+    monkeypatch.setattr(cv2, 'imencodeWithMetadata', fail)
+    with pytest.raises(VapsrError, match=r'9x6 pixels cannot be written as png: OpenCV: too large$'):
+        write_photograph(tmp_path / 'x', 'png', Photograph(_pixels(3)))
     assert not list(tmp_path.iterdir())
 
 

@@ -88,7 +88,7 @@ def test_no_halo_shows_that_the_halo_matters(upscale: Callable[..., np.ndarray])
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
 @pytest.mark.parametrize('shape', [(5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (5, 7, 4), (1, 1, 3)])
 def test_kinds_of_pictures_stay_what_they_are(shape: tuple[int, ...], dtype: type, plain: Upscaler) -> None:
-    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    image = np.random.default_rng(0).integers(1, np.iinfo(dtype).max, shape, dtype, endpoint=True)
     enlarged = plain(image)
     assert enlarged.dtype == dtype and np.array_equal(enlarged, image.repeat(2, 0).repeat(2, 1))
 
@@ -111,6 +111,16 @@ def test_alpha_does_not_ring(plain: Upscaler) -> None:
     plain.engine.offset = 0.2  # as a network's faults would
     alpha = plain(image)[..., 3]
     assert (alpha[:, :10] == 0).all() and (alpha[:, 14:] == 255).all()
+
+
+def test_hidden_colours_do_not_bleed_into_edges(upscale: Callable[..., np.ndarray]) -> None:
+    image = np.full((20, 20, 4), 200, np.uint8)
+    image[:, 10:, 3] = 0
+    other = image.copy()
+    other[:, 10:, :3] = 0
+    assert np.array_equal(upscale(image), upscale(other))
+    image[..., 3] = 0
+    assert not np.array_equal(upscale(image)[..., :3], upscale(image // 2)[..., :3])  # all hidden: enlarged as they are
 
 
 def test_pictures_smaller_than_the_network_takes(tmp_path: Path) -> None:

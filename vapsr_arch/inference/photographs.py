@@ -66,7 +66,7 @@ def read_photograph(path: str | os.PathLike) -> Photograph:
         raise VapsrError(f'{path}: there is no such picture') from None
     except UnidentifiedImageError:
         raise VapsrError(f'{path} is not a picture, or of an unknown format') from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, cv2.error) as error:
         raise VapsrError(f'{path} cannot be read as a picture: {error}') from None
     notes = [f'of its {frames} pictures, the first was taken'] if frames > 1 else []
     swapped, reversed_axes = _ORIENTATIONS.get(exif.pop(ExifTags.Base.Orientation, 1), _ORIENTATIONS[1])
@@ -147,23 +147,26 @@ def write_photograph(path: str | os.PathLike, kind: str, photograph: Photograph)
         photograph: The picture; the dimensions in its EXIF become its own.
 
     Raises:
-        VapsrError: The format cannot hold it.
+        VapsrError: The format cannot hold it, or its encoder fails; the sentence has no file's name.
         OSError: As the system says.
     """
     pixels, exif, icc, _ = photograph
     height, width, channels = pixels.shape
     check_fits(kind, height, width, photograph)
-    exif_bytes = _exif_bytes(exif, height, width) if exif else b''
     with written_whole(path) as temporary:
-        if kind in ('png', 'tiff') and (channels != 2 or pixels.dtype == np.uint16):
-            temporary.write_bytes(_encoded(kind, pixels, exif_bytes, icc))
-        else:
-            options = _OPTIONS.get(kind, {})
-            if kind != 'tiff':
-                options = options | (dict(exif=exif_bytes) if exif_bytes else {}) | (dict(icc_profile=icc) if icc else {})
-            Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(temporary, kind, **options)
-        if kind == 'tiff':
-            _add_tags(temporary, exif, icc, has_alpha=channels == 4)
+        try:
+            exif_bytes = _exif_bytes(exif, height, width) if exif else b''
+            if kind in ('png', 'tiff') and (channels != 2 or pixels.dtype == np.uint16):
+                temporary.write_bytes(_encoded(kind, pixels, exif_bytes, icc))
+            else:
+                metadata = dict(exif=exif_bytes, icc_profile=icc) if kind in ('png', 'jpeg', 'webp') else {}
+                Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(
+                    temporary, kind, **_OPTIONS.get(kind, {}), **{name: value for name, value in metadata.items() if value})
+            if kind == 'tiff':
+                _add_tags(temporary, exif, icc, has_alpha=channels == 4)
+        except (cv2.error, ValueError, RuntimeError, struct.error) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise VapsrError(f'{width}x{height} pixels cannot be written as {kind}: {reason}') from None
 
 
 def _exif_bytes(exif: Image.Exif, height: int, width: int) -> bytes:

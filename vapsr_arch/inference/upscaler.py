@@ -56,9 +56,6 @@ class Upscaler:
         self.scale = self.engine.scale
         if self.engine.num_in_ch != 3:
             raise VapsrError(f'{weights}: the network takes {self.engine.num_in_ch} channels; pictures need one for 3, RGB')
-        if halo == 'full' and self.engine.halo is None and tile != 'auto':
-            raise VapsrError(f'{weights}: an output pixel of this network depends on the whole picture: there is no full halo; '
-                             f'give --halo N, or leave --tile out')
         self._halo = halo
         self._self_ensemble = self_ensemble
         self._log = log or (lambda message: None)
@@ -69,7 +66,8 @@ class Upscaler:
 
         Grey goes through the network as RGB, and the luma (BT.601) of what comes out is kept. Alpha goes through it as
         grey, limited to the range of the 3x3 pixels around: edges become as sharp as those of colours, without ringing,
-        and what is wholly transparent or opaque stays so.
+        and what is wholly transparent or opaque stays so. Colours under wholly transparent pixels, which nobody sees, are
+        replaced by the nearest ones that are seen, so that they do not bleed into edges.
 
         Args:
             image: H x W (grey), or H x W x C with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels; uint8 or
@@ -99,12 +97,12 @@ class Upscaler:
             self._enlarge(planes, canvas, None, progress)
         else:
             alpha = planes[..., -1:]
-            self._enlarge(planes[..., :-1], canvas[..., :-1], None, lambda share: progress(share / 2))
+            self._enlarge(_visible_colours(planes), canvas[..., :-1], None, lambda share: progress(share / 2))
             self._enlarge(alpha, canvas[..., -1:], _range_around(alpha), lambda share: progress((share + 1) / 2))
         return canvas[..., 0] if image.ndim == 2 else canvas
 
     def _automatic_tile(self) -> int:
-        if getattr(self.engine, 'device', 'cpu') == 'cpu':
+        if torch.device(getattr(self.engine, 'device', 'cpu')).type == 'cpu':  # ONNX engines have none
             return _CPU_TILE
         free, _ = torch.cuda.mem_get_info()
         return max(_SMALLEST_TILE, min(1024, int((free / 2 / _GPU_BYTES_A_PIXEL) ** 0.5)))
@@ -185,6 +183,18 @@ class Upscaler:
         return result[:, :, :height * self.scale, :width * self.scale]
 
 
+def _visible_colours(image: np.ndarray) -> np.ndarray:
+    """An image without its alpha, and with the nearest visible colours in place of wholly transparent ones."""
+    colours, hidden = image[..., :-1], image[..., -1] == 0
+    if not hidden.any() or hidden.all():
+        return colours
+    _, nearest = cv2.distanceTransformWithLabels(hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5,
+                                                 labelType=cv2.DIST_LABEL_PIXEL)
+    by_label = np.empty((nearest.max() + 1, colours.shape[2]), image.dtype)
+    by_label[nearest[~hidden]] = colours[~hidden]
+    return by_label[nearest]
+
+
 def _range_around(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The smallest and the largest of the 3x3 pixels around each: H x W x 1 both, as `alpha`."""
     alpha = np.ascontiguousarray(alpha[..., 0])
@@ -203,4 +213,4 @@ def _ensembled(engine: Engine, x: Tensor) -> Tensor:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or 'allocate memory' in str(error)
