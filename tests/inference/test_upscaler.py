@@ -100,6 +100,12 @@ def test_what_is_no_picture_is_refused(image: np.ndarray, plain: Upscaler) -> No
         plain(image)
 
 
+@pytest.mark.parametrize('options', [dict(tile=0), dict(halo=-1)])
+def test_sizes_that_make_no_sense_are_refused(options: dict[str, int], tiny_weights: Path) -> None:
+    with pytest.raises(ValueError, match='tile must be 1 or more'):
+        Upscaler(tiny_weights, device='cpu', **options)
+
+
 def test_results_are_clipped(plain: Upscaler) -> None:
     plain.engine.offset = 0.5
     assert plain(np.full((2, 2), 200, np.uint8)).max() == 255

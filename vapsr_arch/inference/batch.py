@@ -13,6 +13,8 @@ from vapsr_arch.inference.jobs import Job
 from vapsr_arch.inference.photographs import check_fits, read_photograph, write_photograph
 from vapsr_arch.inference.upscaler import Upscaler
 
+_BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining}, {rate_fmt}]'
+
 
 def upscale_files(jobs: Sequence[Job], upscaler: Upscaler) -> None:
     """Enlarges files, with a progress bar in megapixels of the input on stderr.
@@ -45,9 +47,6 @@ def upscale_files(jobs: Sequence[Job], upscaler: Upscaler) -> None:
             done += size
             show(1)
     raise_faults(faults, len(jobs))
-
-
-_BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining}, {rate_fmt}]'
 
 
 def tell(message: str) -> None:

@@ -15,7 +15,7 @@ from vapsr_arch.inference.engines import Engine, load_engine
 from vapsr_arch.inference.weights import DEFAULT
 
 AUTO_HALO = 48  # what is further away changes fewer than 1 of 10,000 pixels, by one grey level: the README has the measurements
-_CPU_TILE = 384  # what is larger saves little: of the halo, by then, half a tile's area is left
+_CPU_TILE = 256  # of larger ones the activations leave the caches; of smaller ones more is halo
 _SMALLEST_TILE = 16  # with a halo around it, smaller ones save no memory
 _GPU_BYTES_A_PIXEL = 8192  # of memory that a network takes for an LR pixel, generously
 _LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
@@ -44,6 +44,7 @@ class Upscaler:
         scale: The enlargement.
 
     Raises:
+        ValueError: `tile` is below 1 or `halo` below 0.
         VapsrError: There are no such weights, they do not take RGB, or cannot run so.
     """
 
@@ -52,6 +53,8 @@ class Upscaler:
                  engine: Literal['torch', 'compile', 'openvino', 'onnxruntime'] = 'torch',
                  tile: int | Literal['auto'] = 'auto', halo: int | Literal['auto', 'full'] = 'auto',
                  self_ensemble: bool = False, log: Callable[[str], None] | None = None) -> None:
+        if (tile != 'auto' and tile < 1) or (isinstance(halo, int) and halo < 0):
+            raise ValueError(f'tile must be 1 or more and halo 0 or more, not {tile} and {halo}')
         self.engine: Engine = load_engine(weights, scale=scale, device=device, precision=precision, engine=engine)
         self.scale = self.engine.scale
         if self.engine.num_in_ch != 3:
