@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from vapsr_arch.errors import OptionsError
-from vapsr_arch.inference.formats import FORMATS
 from vapsr_arch.memory import keep_freed_memory
 
 
@@ -20,7 +19,7 @@ def upscale(
     scale: Annotated[int | None, typer.Option(min=1, help="For PAN's weights, which do not tell x2 from x3.")] = None,
     recursive: Annotated[bool, typer.Option('-r', '--recursive', help='Folders within folders, too.')] = False,
     suffix: Annotated[str, typer.Option(help="Added to the outputs' names.")] = '',
-    kind: Annotated[Literal[tuple(FORMATS)] | None, typer.Option(
+    kind: Annotated[Literal['png', 'jpeg', 'webp', 'tiff', 'bmp'] | None, typer.Option(
         '--format', help="The outputs' format; by default each input's. JPEG and WebP are written with quality 95.")] = None,
     force: Annotated[bool, typer.Option('--force', help='Make outputs anew that are there; else they are kept.')] = False,
     device: Annotated[Literal['auto', 'cpu', 'cuda'], typer.Option(help='Where to run; auto takes a GPU if there is one.')]

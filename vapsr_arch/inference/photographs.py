@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from vapsr_arch.data.images import raw_mode
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 from vapsr_arch.inference.formats import FORMATS
@@ -58,9 +59,9 @@ def read_photograph(path: str | os.PathLike) -> Photograph:
             frames = getattr(image, 'n_frames', 1)
             if frames > 1 and image.format != 'MPO':
                 raise VapsrError(f'{path} has {frames} pictures, an animation or pages: split it into files of one each')
-            raw_mode = _raw_mode(image)
+            samples = raw_mode(image)
             image.load()
-            pixels = _deep_pixels(image, path, raw_mode) if '16' in raw_mode else np.asarray(_plain(image, path))
+            pixels = _deep_pixels(path, samples) if '16' in samples else np.asarray(_plain(image, path))
             exif, icc = image.getexif(), image.info.get('icc_profile')
     except FileNotFoundError:
         raise VapsrError(f'{path}: there is no such picture') from None
@@ -81,12 +82,6 @@ def read_photograph(path: str | os.PathLike) -> Photograph:
     return Photograph(pixels, exif or None, icc, tuple(notes))
 
 
-def _raw_mode(image: Image.Image) -> str:
-    """How the file holds its samples, such as `RGB;16B`."""
-    arguments = image.tile[0].args if image.tile else image.mode
-    return str(arguments if isinstance(arguments, str) or not arguments else arguments[0])
-
-
 def _plain(image: Image.Image, path: str | os.PathLike) -> Image.Image:
     """An image of 8 bits in a mode of `_KEPT_AS_THEY_ARE`."""
     if image.mode == 'P' or 'transparency' in image.info:
@@ -99,15 +94,15 @@ def _plain(image: Image.Image, path: str | os.PathLike) -> Image.Image:
     return image
 
 
-def _deep_pixels(image: Image.Image, path: str | os.PathLike, raw_mode: str) -> np.ndarray:
-    """The samples of a 16-bit file, which Pillow reduces to 8 bits, by OpenCV."""
-    # Pillow has loaded it, so that it is whole: OpenCV would make the best of a file that is cut off.
+def _deep_pixels(path: str | os.PathLike, samples: str) -> np.ndarray:
+    """The pixels of a 16-bit file, which Pillow reduces to 8 bits, by OpenCV; `samples` as `raw_mode` has it."""
+    # Pillow has loaded the file, so that it is whole: of one that is cut off, OpenCV would make the best.
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16 or raw_mode.startswith('RGBa'):
-        raise VapsrError(f'{path} is of 16 bits and of a kind that is not read ({raw_mode}): convert it to RGB or RGBA')
+    if pixels is None or pixels.dtype != np.uint16 or samples.startswith('RGBa'):
+        raise VapsrError(f'{path} is of 16 bits and of a kind that is not read ({samples}): convert it to RGB or RGBA')
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    if raw_mode.startswith('LA'):
+    if samples.startswith('LA'):
         pixels = pixels[..., [0, 3]]
     return pixels
 

@@ -15,7 +15,7 @@ from vapsr_arch.inference.engines import Engine, load_engine
 from vapsr_arch.inference.weights import DEFAULT
 
 AUTO_HALO = 48  # what is further away changes fewer than 1 of 10,000 pixels, by one grey level: the README has the measurements
-_CPU_TILE = 256  # of larger ones the activations leave the caches; of smaller ones more is halo
+_CPU_TILE = 384  # of larger ones the activations leave the caches; of smaller ones more is halo
 _SMALLEST_TILE = 16  # with a halo around it, smaller ones save no memory
 _GPU_BYTES_A_PIXEL = 8192  # of memory that a network takes for an LR pixel, generously
 _LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
