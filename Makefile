@@ -2,6 +2,7 @@
 # make demo      test and train the shipped VapSR-S on photographs; prints a table and a picture's path
 # make test      ruff and every test
 # make bench-train  what training gains over BasicSR's, feature by feature; some ten minutes on two idle cores
+# make bench-infer  how fast each network is on each engine, and what reduced precisions cost; an hour on two idle cores
 # make bench-data  what the data tools cost, beside BasicSR's; needs some 8 GB of temporary space
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ SUPPORTED := 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c $(SUPPORTED) 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install demo test lint bench-train bench-data clean
+.PHONY: install demo test lint bench-train bench-infer bench-data clean
 
 install: $(VENV)/installed
 
@@ -23,7 +24,7 @@ $(VENV)/installed: constraints.txt setup.py pyproject.toml
 	$(PIP) torch
 	$(PIP) torchvision numpy cython setuptools wheel
 	$(PIP) --no-build-isolation basicsr
-	$(PIP) --no-build-isolation -e '.[benchmark,demo,test]'
+	$(PIP) --no-build-isolation -e '.[benchmark,demo,export,test]'
 	@touch $@
 
 demo: install
@@ -40,6 +41,9 @@ test: lint
 
 bench-train: install
 	$(BIN)/python benchmarks/bench_train.py
+
+bench-infer: install
+	$(BIN)/python benchmarks/bench_infer.py
 
 bench-data: install
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/bench_data.py

@@ -37,6 +37,7 @@ setup(
     extras_require={
         'benchmark': ['fvcore', 'matplotlib'],
         'demo': ['scikit-image', 'matplotlib'],
+        'export': ['onnx', 'onnxruntime', 'openvino'],
         'spandrel': ['spandrel'],
         'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel'],
     },

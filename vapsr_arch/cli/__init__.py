@@ -9,6 +9,7 @@ import typer
 from vapsr_arch import __version__
 from vapsr_arch.cli import data, weights
 from vapsr_arch.cli.benchmark import benchmark
+from vapsr_arch.cli.export import export
 from vapsr_arch.cli.pipeline_options import SETTINGS
 from vapsr_arch.cli.test import test
 from vapsr_arch.cli.train import train
@@ -21,6 +22,7 @@ app.command(context_settings=SETTINGS)(train)
 app.command(context_settings=SETTINGS)(test)
 app.command()(benchmark)
 app.command()(upscale)
+app.command()(export)
 app.add_typer(data.app, name='data')
 app.add_typer(weights.app, name='weights')
 

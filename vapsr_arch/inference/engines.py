@@ -12,6 +12,7 @@ from vapsr_arch.inference.weights import find_weights
 
 ENGINES = ('torch', 'compile', 'openvino', 'onnxruntime')
 PRECISIONS = ('fp32', 'bf16', 'fp16')
+GRAPHS = ('.onnx', '.xml')  # ONNX, OpenVINO
 
 
 @runtime_checkable
@@ -50,8 +51,8 @@ def load_engine(weights: str | os.PathLike, *, scale: int | None = None, device:
     """Makes an engine from weights.
 
     Args:
-        weights: A checkpoint of one of the project's networks or, for `openvino` and `onnxruntime`, also an ONNX file; or a
-            name, as for `find_weights`.
+        weights: A checkpoint of one of the project's networks or, for `openvino` and `onnxruntime`, also an ONNX file, for
+            `openvino` an IR's `.xml`; or a name, as for `find_weights`.
         scale: The enlargement; None for the one that the weights tell, as for `build_network`.
         device: `cpu`, `cuda`, or `auto` for a GPU if there is one and the engine can use it.
         precision: What the network computes in: `fp32`, `bf16` or `fp16`. Input and output are float32 in any case.
@@ -77,9 +78,9 @@ def _torch_engine(path: Path, scale: int | None, device: str, precision: str, en
 
     from vapsr_arch.checkpoints import build_network
     from vapsr_arch.inference import torch_engines
-    if path.suffix == '.onnx':
-        raise VapsrError(f'{path} is an ONNX file, which the engine {engine} does not read: choose the engine onnxruntime or '
-                         f'openvino')
+    if path.suffix in GRAPHS:
+        raise VapsrError(f'{path} is an exported network, which the engine {engine} does not read: choose the engine '
+                         f'onnxruntime or openvino')
     if device == 'cuda' and not torch.cuda.is_available():
         raise VapsrError('there is no CUDA GPU that torch can use here: choose the device cpu')
     if device == 'auto':
@@ -97,7 +98,7 @@ def _onnx_engine(path: Path, scale: int | None, device: str, precision: str, eng
         raise VapsrError(f'the engine {engine} is not installed: `pip install {engine}`')
     from vapsr_arch.inference import onnx_engines
     make = onnx_engines.OpenVinoEngine if engine == 'openvino' else onnx_engines.OnnxRuntimeEngine
-    if path.suffix == '.onnx':
+    if path.suffix in GRAPHS:
         made = make(path, precision)
         if scale not in (None, made.scale):
             raise VapsrError(f'{path} holds a network for x{made.scale}, not x{scale}')
@@ -105,5 +106,8 @@ def _onnx_engine(path: Path, scale: int | None, device: str, precision: str, eng
     if importlib.util.find_spec('onnx') is None:
         raise VapsrError(f'{path} becomes an ONNX model first, for which onnx is not installed: `pip install onnx`')
     from vapsr_arch.checkpoints import build_network
-    from vapsr_arch.inference.export import onnx_model
-    return make(onnx_model(build_network(path, scale)), precision)
+    from vapsr_arch.inference.export import metadata, onnx_model
+    from vapsr_arch.inference.export_forms import for_onnxruntime, for_openvino
+    network = build_network(path, scale)
+    rewrite = for_openvino if engine == 'openvino' else for_onnxruntime
+    return make(onnx_model(rewrite(network), metadata(network)), precision)

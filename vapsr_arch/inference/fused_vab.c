@@ -4,7 +4,7 @@
  *     d = depthwise(pointwise u)                      p = 1x1, then 5x5
  *     out = LayerNorm(x + proj_2(u * dilated d))      5x5 with dilation 3, then 1x1, d_atten -> d_model
  *
- * Layer by layer, each of these tensors travels to memory and back. Here they live in the second-level cache: the image is
+ * Layer by layer, each of these tensors travels to memory and back. Here they stay in the processor's caches: the image is
  * worked through in strips of STRIP columns, a strip row by row, and of u, p and d only the last rows are kept, in rings.
  * Every stage trails the one before by the reach of its kernel, downwards and to the right: while row r and the columns
  * from `left` are made of u and p, those of d are row r - 2 from left - 2, and those of the output row r - 8 from left - 8.
@@ -17,18 +17,18 @@
 #include <string.h>
 
 #define BLOCK 16  /* channels */
-#define STRIP 168 /* columns; a multiple of the tiles below, times the dilation */
+#define STRIP 168 /* columns; a multiple of the tiles below, times the dilation. Narrower ones hand more on than they save */
 #define MARGIN 12 /* columns kept left of a strip: the width of the dilated kernel, less one */
 #define SLACK 24  /* columns right of a strip that whole tiles may touch */
 #define COLUMNS (MARGIN + STRIP + SLACK)
 #define TAPS 25
 #define DILATION 3
-#define REACH_P 8 /* rows and columns around an output pixel that p is needed on; of d, DILATION * 2 */
-#define REACH_D 6
+#define REACH_P 8 /* how far from an output pixel p is needed, in rows and columns */
+#define REACH_D 6 /* and d */
 #define DEPTH_U (REACH_P + 1)
 #define DEPTH_P 5
 #define DEPTH_D (2 * REACH_D + 1)
-#define LEAST 1024 /* pixels for a thread */
+#define LEAST 1024 /* pixels for which a thread is worth its start */
 #define OUTPUTS 8  /* of one register tile of a depthwise convolution */
 
 /* One register, and the pixels of a tile of a 1x1 convolution: as many as fit beside its weights. */
@@ -38,12 +38,15 @@
 #elif defined(__AVX__)
 #define LANES 8
 #define PIXELS 6
-#else
+#elif defined(__aarch64__)
 #define LANES 4
 #define PIXELS 6
+#else
+#define LANES 4
+#define PIXELS 2
 #endif
 #define VECS (BLOCK / LANES)
-#define AHEAD 4 /* cache lines fetched with every BLOCK input channels of a tile */
+#define AHEAD 4 /* cache lines fetched while a tile takes in BLOCK channels */
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from vapsr_arch.archs.checks import check_input
 from vapsr_arch.errors import VapsrError
 
+KEYS = ('scale', 'min_size', 'halo')  # of the metadata that is needed to run a model
 PROBE = 64  # height and width of the image that tells a foreign model's scale
 
 
@@ -34,16 +35,15 @@ class _OnnxEngine:
         try:
             shape, metadata = self.open(model, precision)
         except Exception as error:  # each runtime has its own kinds
-            raise VapsrError(f'{self.name} is not an ONNX model that {self.NAME} can run: {_first_line(error)}') from None
+            raise VapsrError(f'{self.name} is not a model that {self.NAME} can run: {_first_line(error)}') from None
         if len(shape) != 4 or not isinstance(shape[1], int):
             raise VapsrError(f'{self.name} does not take one batch of images, N x C x H x W, but {list(shape)}')
         if isinstance(shape[2], int) or isinstance(shape[3], int):
-            raise VapsrError(f'{self.name} takes images of {shape[3]}x{shape[2]} pixels only: export it with a dynamic height '
-                             f'and width')
+            raise VapsrError(f'{self.name} takes images of one size only: export it with a dynamic height and width')
         self.num_in_ch = shape[1]
-        if 'scale' in metadata and 'min_size' in metadata:
+        if all(key in metadata for key in KEYS):
             self.scale, self.min_size = int(metadata['scale']), int(metadata['min_size'])
-            self.halo = int(metadata['halo']) if metadata.get('halo', '').isdecimal() else None
+            self.halo = int(metadata['halo']) if metadata['halo'].isdecimal() else None
         else:
             self.min_size, self.halo = 1, None
             self.scale = self._probe()
@@ -86,7 +86,7 @@ class OnnxRuntimeEngine(_OnnxEngine):
 class OpenVinoEngine(_OnnxEngine):
     __doc__ = _OnnxEngine.__doc__.replace('What both engines share', 'OpenVINO')
     NAME = 'OpenVINO'
-    HINTS = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
+    HINTS: ClassVar[Mapping[str, str]] = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
 
     @staticmethod
     def precisions() -> Sequence[str]:
@@ -98,13 +98,13 @@ class OpenVinoEngine(_OnnxEngine):
         import openvino
         core = openvino.Core()
         graph = core.read_model(model)
-        metadata = graph.get_rt_info()['framework'] if 'framework' in graph.get_rt_info() else {}
+        keys = [key for key in KEYS if graph.has_rt_info(['framework', key])]  # where the ONNX reader puts metadata
         shape = [side.get_length() if side.is_static else '?' for side in graph.inputs[0].partial_shape]
         self.compiled = core.compile_model(graph, 'CPU', {
             'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_NUM_THREADS': torch.get_num_threads(),
             'INFERENCE_PRECISION_HINT': self.HINTS[precision]})
         self.local = threading.local()  # a request serves one thread
-        return shape, {key: metadata[key].astype(str) for key in metadata}
+        return shape, {key: graph.get_rt_info(['framework', key]).astype(str) for key in keys}
 
     def run(self, x: np.ndarray) -> np.ndarray:
         if not hasattr(self.local, 'request'):

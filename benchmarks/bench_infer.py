@@ -1,0 +1,189 @@
+"""How fast each network enlarges by 4 on each engine, in one run: `python benchmarks/bench_infer.py`.
+
+Networks take turns on an engine, so that other work on the machine meets them alike; latencies are medians, from a float32
+image on the CPU to a float32 image on the CPU. The floor is the time that the network's multiply-accumulates would take at the
+rate of torch's matrix product (sgemm), measured here with the same threads. Peak memory is the growth of a fresh process.
+PSNR is that of Set5 (Y channel, 4 pixels cropped), where VAPSR_REFERENCE, by default ../shared, has the authors' weights and
+the images; without them the weights are random, which changes no latency. What fails is a row with its reason.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import cv2
+import torch
+
+from vapsr_arch.archs import NETWORKS
+from vapsr_arch.checkpoints import build_network
+from vapsr_arch.inference.engines import ENGINES, PRECISIONS, Engine, load_engine
+from vapsr_arch.metrics.cost import CLEAR_REFS, multi_adds
+from vapsr_arch.report.machine import describe_machine
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = Path(os.environ.get('VAPSR_REFERENCE', ROOT.parent / 'shared'))
+ON_GPU = torch.cuda.is_available()
+SCALE = 4
+CONTESTANTS = {  # name: class, arguments, the authors' file
+    'VapSR': ('VapSR', dict(num_feat=48, num_block=21), 'VapSR_X4'),
+    'VapSR-S': ('VapSR', dict(num_feat=32, num_block=11, conv_groups=2), 'VapSR-S'),
+    'IMDN': ('IMDN', {}, 'IMDN_x4'),
+    'RFDN': ('RFDN', {}, 'RFDN_AIM'),
+    'BSRN': ('BSRN', {}, 'BSRN_x4'),
+    'BSRN-S': ('BSRN_S', {}, 'BSRN-S'),
+    'PAN': ('PAN', {}, 'PANx4_DF2K'),
+}
+RIVALS = ('RFDN', 'IMDN')
+
+
+def weights_of(name: str, folder: Path) -> Path:
+    """The authors' weights, or else random ones."""
+    kind, arguments, file = CONTESTANTS[name]
+    for path in (REFERENCE / f'weights/{file}.pth', ROOT / f'experiments/pretrained_models/{file}.pth'):
+        if path.is_file():
+            return path
+    torch.manual_seed(0)
+    path = folder / f'{name}.pth'
+    torch.save(NETWORKS[kind](**arguments).state_dict(), path)
+    return path
+
+
+def sgemm_rate(size: int = 2048, repeats: int = 10) -> float:
+    """Floating-point operations a second of a matrix product: the best of several."""
+    a, b = torch.rand(2, size, size)
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        torch.mm(a, b)
+        taken.append(time.perf_counter() - start)
+    return 2 * size**3 / min(taken)
+
+
+def psnr_set5(engine: Engine) -> float | None:
+    """The mean PSNR over Set5; None where the images are not there."""
+    from vapsr_arch import plugin
+    plugin.load()
+    from basicsr.metrics import calculate_psnr
+    pairs = [(path, REFERENCE / 'data/Set5/LR_bicubic/X4' / f'{path.stem}x4.png')
+             for path in sorted((REFERENCE / 'data/Set5/HR').glob('*.png'))]
+    if not pairs or not all(lr.is_file() for _, lr in pairs):
+        return None
+    values = []
+    for hr, lr in pairs:
+        image = torch.from_numpy(cv2.imread(str(lr))[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
+        enlarged = (engine(image)[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()[..., ::-1]
+        truth = cv2.imread(str(hr))[:enlarged.shape[0], :enlarged.shape[1]]
+        values.append(calculate_psnr(enlarged.copy(), truth, crop_border=SCALE, test_y_channel=True))
+    return sum(values) / len(values)
+
+
+def memory_of_this_process(weights: str, engine: str, precision: str, width: int, height: int) -> int:
+    """What a fresh process takes for an image, in bytes, on a GPU what torch allocates there."""
+    run = load_engine(weights, scale=SCALE, engine=engine, precision=precision)
+    run(torch.rand(1, 3, 32, 40))  # loads what is loaded once
+    x = torch.rand(1, 3, height, width)
+    if ON_GPU and engine in ('torch', 'compile'):
+        torch.cuda.reset_peak_memory_stats()
+        run(x)
+        return torch.cuda.max_memory_allocated()
+
+    def status(key: str) -> int:
+        lines = Path('/proc/self/status').read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f'{key}:'))
+
+    CLEAR_REFS.write_text('5')  # sets the peak, VmHWM, to the present, VmRSS: proc(5)
+    before = status('VmRSS')
+    run(x)
+    return status('VmHWM') - before
+
+
+def peak_memory(weights: Path, engine: str, precision: str, size: tuple[int, int]) -> str:
+    child = subprocess.run([sys.executable, __file__, '--memory-of', str(weights), engine, precision, *map(str, size)],
+                           capture_output=True, text=True)
+    return f'{int(child.stdout.split()[-1]) / 2**20:.0f}' if child.returncode == 0 else '-'
+
+
+def row(*cells: str) -> None:
+    print('{:<9}{:<13}{:<6}{:<9}{:>10}{:>9}{:>10}{:>9}'.format(*cells), flush=True)
+
+
+def fail(name: str, engine: str, precision: str, size: str, error: Exception) -> None:
+    reason = str(error).strip().partition('\n')[0] or type(error).__name__
+    print(f'{name:<9}{engine:<13}{precision:<6}{size:<9}   {reason}', flush=True)
+
+
+def measure(engine: str, precision: str, weights: dict[str, Path], arguments: argparse.Namespace,
+            rate: float) -> dict[tuple[str, str], float]:
+    """Prints the rows of an engine; returns the latencies by network and size."""
+    runs, psnr, medians = {}, {}, {}
+    for name, path in weights.items():
+        try:
+            runs[name] = load_engine(path, scale=SCALE, engine=engine, precision=precision)
+            psnr[name] = psnr_set5(runs[name]) if arguments.psnr and path.parent.parent == REFERENCE else None
+        except Exception as error:  # whatever it is, the others go on
+            runs.pop(name, None)
+            fail(name, engine, precision, '', error)
+    for size in arguments.sizes:
+        width, height = map(int, size.split('x'))
+        x = torch.rand(1, 3, height, width)
+        taken: dict[str, list[float]] = {name: [] for name in runs}
+        for turn in range(arguments.rounds + 1):
+            for name in list(taken):
+                try:
+                    start = time.perf_counter()
+                    runs[name](x)
+                    if turn:  # the first is the warm-up
+                        taken[name].append(time.perf_counter() - start)
+                except Exception as error:
+                    del taken[name]
+                    fail(name, engine, precision, size, error)
+        for name, times in taken.items():
+            seconds = medians[name, size] = median(times)
+            floor = 2 * multi_adds(build_network(weights[name], SCALE), SCALE, (SCALE * height, SCALE * width)) / rate
+            memory = peak_memory(weights[name], engine, precision, (width, height)) if arguments.memory else '-'
+            quality = '-' if psnr[name] is None else f'{psnr[name]:.3f}'
+            row(name, engine, precision, size, f'{seconds * 1000:.1f}', f'{seconds / floor:.2f}', memory, quality)
+    return medians
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser.add_argument('--networks', nargs='+', choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument('--engines', nargs='+', choices=ENGINES, default=list(ENGINES))
+    parser.add_argument('--precisions', nargs='+', choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument('--sizes', nargs='+', metavar='WxH', default=['320x180', '960x540'], help='of the input')
+    parser.add_argument('--rounds', type=int, default=5, help='turns of each network')
+    parser.add_argument('--no-memory', dest='memory', action='store_false', help='leave peak memory out')
+    parser.add_argument('--no-psnr', dest='psnr', action='store_false', help='leave PSNR out')
+    parser.add_argument('--memory-of', nargs=5, dest='memory_of', help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory_of:
+        weights, engine, precision, width, height = arguments.memory_of
+        print(memory_of_this_process(weights, engine, precision, int(width), int(height)))
+        return
+    machine, rate = describe_machine('cuda' if ON_GPU else 'cpu'), sgemm_rate()
+    print(f'{machine["device"]}; torch {machine["torch"]}, {machine["threads"]} threads; '
+          f'sgemm on the CPU: {rate / 1e9:.1f} GFLOP/s')
+    row('network', 'engine', '', 'input', 'ms', 'x floor', 'MiB', 'PSNR')
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        weights = {name: weights_of(name, Path(folder)) for name in arguments.networks}
+        for engine in arguments.engines:
+            for precision in arguments.precisions:
+                medians = measure(engine, precision, weights, arguments, rate)
+                for size in arguments.sizes:
+                    against = [f'{rival} {medians["VapSR", size] / medians[rival, size]:.2f}' for rival in RIVALS
+                               if ('VapSR', size) in medians and (rival, size) in medians]
+                    if against:
+                        ratios.append(f'{engine:<13}{precision:<6}{size:<9}   ' + ', '.join(against))
+    if ratios:
+        print("\nVapSR's time as a multiple of the rival's:", *ratios, sep='\n')
+
+
+if __name__ == '__main__':
+    main()

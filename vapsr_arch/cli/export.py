@@ -1,0 +1,53 @@
+"""`vapsr export`."""
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vapsr_arch.errors import OptionsError, VapsrError
+
+
+def export(
+    weights: Annotated[str, typer.Argument(metavar='WEIGHTS', help='A checkpoint, or the name of one.')],
+    out: Annotated[Path | None, typer.Option('-o', '--out', metavar='FILE.onnx', help='The ONNX file.')] = None,
+    openvino: Annotated[Path | None, typer.Option(metavar='DIR', help="Write OpenVINO's files, too, named as the weights "
+                                                  'are.')] = None,
+    torch_export: Annotated[Path | None, typer.Option(metavar='FILE.pt2', help='Write a file of torch.export, too.')] = None,
+    fp16: Annotated[bool, typer.Option('--fp16', help='Compute in fp16 inside the ONNX file; store the weights in fp16 in '
+                                       "OpenVINO's. Images stay float32.")] = False,
+    scale: Annotated[int | None, typer.Option(metavar='N', help='The enlargement, where the weights do not tell it.')] = None,
+    force: Annotated[bool, typer.Option('--force', help='Replace files that are there.')] = False,
+) -> None:
+    """Write a network for other programs; batch, height and width are dynamic, and each file is compared with torch first."""
+    if not (out or openvino or torch_export):
+        raise OptionsError('nothing to write: give -o FILE.onnx, --openvino DIR or --torch-export FILE.pt2')
+    for path, suffix in ((out, '.onnx'), (torch_export, '.pt2')):
+        if path and path.suffix != suffix:
+            raise OptionsError(f'{path}: the name must end in {suffix}')
+    from vapsr_arch.inference.weights import find_weights
+    source = find_weights(weights)
+    folder_file = openvino and openvino / f'{source.stem}.xml'
+    there = [path for path in (out, folder_file, folder_file and folder_file.with_suffix('.bin'), torch_export)
+             if path and path.exists()]
+    if there and not force:
+        raise VapsrError(f'{" and ".join(map(str, there))} exists: choose another name, or add --force to replace it')
+    needed = ['onnx', 'onnxruntime'] * bool(out) + ['onnx', 'openvino'] * bool(openvino)
+    missing = [name for name in dict.fromkeys(needed) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise VapsrError(f'this export needs {" and ".join(missing)}: `pip install {" ".join(missing)}`')
+
+    from vapsr_arch.checkpoints import build_network
+    from vapsr_arch.inference import export as exports
+    if source.suffix == '.onnx':
+        raise VapsrError(f'{source} is an ONNX file already: give the checkpoint')
+    network = build_network(source, scale)
+    facts = exports.metadata(network, source, 'fp16' if fp16 else 'fp32')
+    if out:
+        print(f'{out}: within {exports.export_onnx(network, out, facts, fp16):.1e} of torch')
+    if folder_file:
+        print(f'{folder_file}: within {exports.export_openvino(network, folder_file, facts, fp16):.1e} of torch')
+    if torch_export:
+        facts['precision'] = 'fp32'
+        print(f'{torch_export}: within {exports.export_torch(network, torch_export, facts):.1e} of torch')

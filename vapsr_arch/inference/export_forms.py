@@ -1,0 +1,88 @@
+"""VapSR's blocks, written anew so that the runtimes of exported graphs run them fast. The results are those of `VAB`.
+
+`VAB` normalises a channels_last view, between two permutations that are free in torch. In a graph they are transpositions of
+all features, and neither runtime leaves them out. One thread of an EPYC with AVX2, x4 at 320x180, as they are and as here:
+ONNX Runtime 0.99 s and 0.89 s, OpenVINO 1.24 s and 0.84 s.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vapsr_arch.archs.vapsr_arch import VAB, VapSR
+
+
+def _linear(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    return F.linear(x, conv.weight[:, :, 0, 0], conv.bias)
+
+
+class ChannelsLastVAB(nn.Module):
+    """For ONNX Runtime, which fuses transpositions with what it does around a depthwise convolution, but none elsewhere.
+
+    Args:
+        block: The block; this one takes and gives N x H x W x C.
+    """
+
+    def __init__(self, block: VAB) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        block, attention = self.block, self.block.atten_branch
+        y = F.gelu(_linear(block.proj_1, x))
+        view = attention.depthwise(_linear(attention.pointwise, y).permute(0, 3, 1, 2))
+        view = attention.depthwise_dilated(view).permute(0, 2, 3, 1)
+        return block.pixel_norm(x + _linear(block.proj_2, y * view))
+
+
+class ChannelsFirstVAB(nn.Module):
+    """For OpenVINO: the LayerNorm in operators that work across the channels of N x C x H x W.
+
+    Args:
+        block: The block.
+    """
+
+    def __init__(self, block: VAB) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        block, norm = self.block, self.block.pixel_norm
+        x = x + block.proj_2(block.atten_branch(F.gelu(block.proj_1(x))))
+        mean = x.mean(1, keepdim=True)
+        # E[x^2] - E[x]^2 spares a pass. It is exact enough here: means are near 0, as x is the sum of a normalised and a small.
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        deviation = torch.sqrt(length * length / x.shape[1] - mean * mean + norm.eps)
+        return (x - mean) / deviation * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+class _Permute(nn.Module):
+
+    def __init__(self, *order: int) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(*self.order)
+
+
+def for_onnxruntime(network: nn.Module) -> nn.Module:
+    """A network that shares the weights of the given one and makes a graph that ONNX Runtime runs fast."""
+    return _with_body(network, lambda body: nn.Sequential(
+        _Permute(0, 2, 3, 1), *map(ChannelsLastVAB, body), _Permute(0, 3, 1, 2)))
+
+
+def for_openvino(network: nn.Module) -> nn.Module:
+    """A network that shares the weights of the given one and makes a graph that OpenVINO runs fast."""
+    return _with_body(network, lambda body: nn.Sequential(*map(ChannelsFirstVAB, body)))
+
+
+def _with_body(network: nn.Module, make: Callable[[nn.Sequential], nn.Sequential]) -> nn.Module:
+    if not isinstance(network, VapSR):
+        return network
+    result = copy.copy(network)
+    result._modules = dict(network._modules, body=make(network.body))  # copy.copy shares the dictionary
+    return result
