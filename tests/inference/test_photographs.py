@@ -76,6 +76,18 @@ def test_pictures_are_turned_as_their_exif_says(kind: str, orientation: int, tmp
     assert read_photograph(tmp_path / 'y').pixels.shape == read.pixels.shape  # and not turned once more
 
 
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('kind', ['tiff', 'png'])
+def test_pictures_of_16_bits_are_turned(kind: str, orientation: int, tmp_path: Path) -> None:
+    exif, pixels = Image.Exif(), _pixels(3, np.uint16)
+    exif[ExifTags.Base.Orientation] = orientation
+    write_photograph(tmp_path / 'x', kind, Photograph(pixels, exif))
+    with Image.fromarray(np.arange(54, dtype=np.uint8).reshape(6, 9)) as places:  # where each pixel goes
+        places.getexif()[ExifTags.Base.Orientation] = orientation
+        expected = pixels.reshape(54, 3)[np.asarray(ImageOps.exif_transpose(places))]
+    assert np.array_equal(read_photograph(tmp_path / 'x').pixels, expected)
+
+
 @pytest.mark.parametrize(('mode', 'channels'), [('1', 1), ('P', 3), ('L', 1), ('LA', 2), ('RGB', 3), ('RGBA', 4)])
 def test_modes_that_are_read(mode: str, channels: int, tmp_path: Path) -> None:
     image = Image.fromarray(_pixels(4)).convert('RGB' if mode == 'P' else mode).convert(mode)

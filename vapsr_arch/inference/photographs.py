@@ -60,9 +60,13 @@ def read_photograph(path: str | os.PathLike) -> Photograph:
             if frames > 1 and image.format != 'MPO':
                 raise VapsrError(f'{path} has {frames} pictures, an animation or pages: split it into files of one each')
             samples = raw_mode(image)
-            image.load()
-            pixels = _deep_pixels(path, samples) if '16' in samples else np.asarray(_plain(image, path))
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            image.load()  # which turns a TIFF, and takes that out of its EXIF
             exif, icc = image.getexif(), image.info.get('icc_profile')
+            if '16' in samples:
+                pixels = _deep_pixels(image, path, samples)
+            else:
+                pixels, orientation = np.asarray(_plain(image, path)), exif.get(ExifTags.Base.Orientation, 1)
     except FileNotFoundError:
         raise VapsrError(f'{path}: there is no such picture') from None
     except UnidentifiedImageError:
@@ -70,8 +74,8 @@ def read_photograph(path: str | os.PathLike) -> Photograph:
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, cv2.error) as error:
         raise VapsrError(f'{path} cannot be read as a picture: {error}') from None
     notes = [f'of its {frames} pictures, the first was taken'] if frames > 1 else []
-    swapped, reversed_axes = _ORIENTATIONS.get(exif.pop(ExifTags.Base.Orientation, 1), _ORIENTATIONS[1])
-    for tag in _LAYOUT_TAGS:
+    swapped, reversed_axes = _ORIENTATIONS.get(orientation, _ORIENTATIONS[1])
+    for tag in (ExifTags.Base.Orientation, *_LAYOUT_TAGS):
         exif.pop(tag, None)
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     pixels = np.ascontiguousarray(np.flip(pixels.swapaxes(0, 1) if swapped else pixels, reversed_axes))
@@ -94,17 +98,31 @@ def _plain(image: Image.Image, path: str | os.PathLike) -> Image.Image:
     return image
 
 
-def _deep_pixels(path: str | os.PathLike, samples: str) -> np.ndarray:
+def _deep_pixels(image: Image.Image, path: str | os.PathLike, samples: str) -> np.ndarray:
     """The pixels of a 16-bit file, which Pillow reduces to 8 bits, by OpenCV; `samples` as `raw_mode` has it."""
     # Pillow has loaded the file, so that it is whole: of one that is cut off, OpenCV would make the best.
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16 or samples.startswith('RGBa'):
+    content = bytearray(Path(path).read_bytes())
+    if content[:4] in (b'II*\0', b'MM\0*'):  # TIFF; BigTIFF is left alone
+        _forget_orientation(content)
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or samples.partition(';')[0] not in ('I', 'L', 'LA', 'RGB', 'RGBA') \
+            or 'transparency' in image.info:
         raise VapsrError(f'{path} is of 16 bits and of a kind that is not read ({samples}): convert it to RGB or RGBA')
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
     if samples.startswith('LA'):
         pixels = pixels[..., [0, 3]]
     return pixels
+
+
+def _forget_orientation(tiff: bytearray) -> None:
+    """Has a TIFF's bytes say that it lies as it is to be seen: OpenCV 5.0 turns some itself, and fails with the others."""
+    order = '<' if tiff[:2] == b'II' else '>'
+    directory, = struct.unpack_from(f'{order}I', tiff, 4)
+    count, = struct.unpack_from(f'{order}H', tiff, directory)
+    for entry in range(directory + 2, directory + 2 + 12 * count, 12):
+        if struct.unpack_from(f'{order}H', tiff, entry)[0] == ExifTags.Base.Orientation:
+            struct.pack_into(f'{order}H', tiff, entry + 8, 1)
 
 
 def check_fits(kind: str, height: int, width: int, photograph: Photograph) -> None:
