@@ -27,7 +27,7 @@ setup(
     license='Apache-2.0',
     packages=[*find_packages(include=['vapsr_arch', 'vapsr_arch.*']), 'vapsr_arch.pretrained'],
     package_dir={'vapsr_arch.pretrained': 'experiments/pretrained_models'},
-    package_data={'vapsr_arch.archs': ['*.c'], 'vapsr_arch.report': ['*.html', '*.yml'],
+    package_data={'vapsr_arch.archs': ['*.c'], 'vapsr_arch.inference': ['*.c'], 'vapsr_arch.report': ['*.html', '*.yml'],
                   'vapsr_arch.pretrained': ['README.md', 'VapSR-S_x4.pth']},
     python_requires='>=3.10, <3.13',
     install_requires=[
@@ -38,7 +38,8 @@ setup(
         'benchmark': ['fvcore', 'matplotlib'],
         'demo': ['scikit-image', 'matplotlib'],
         'export': ['onnx', 'onnxruntime', 'openvino'],
-        'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore'],
+        'spandrel': ['spandrel'],
+        'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel'],
     },
     entry_points={'console_scripts': ['vapsr = vapsr_arch.cli:main']},
 )

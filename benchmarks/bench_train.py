@@ -25,8 +25,8 @@ from bench_data import make_sub_images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vapsr_arch.memory import keep_freed_memory
 from vapsr_arch.plugin import load
-from vapsr_arch.train import keep_freed_memory
 
 NETWORKS = {
     'VapSR-S': ({'num_feat': 32, 'num_block': 11, 'd_atten': 64, 'conv_groups': 2}, 256),

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 RESIDENT = """
-from vapsr_arch.train import keep_freed_memory
+from vapsr_arch.memory import keep_freed_memory
 {call}
 block = b'x' * 2**26
 del block

@@ -1,6 +1,7 @@
 """DepthwiseConv2d: torch's outputs and gradients, by the compiled way and by the plain one."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,8 +47,9 @@ def test_frozen_weights_and_inputs_without_gradient() -> None:
 
 
 def test_missing_compiler_is_said_once_and_training_goes_on(monkeypatch: pytest.MonkeyPatch,
-                                                            caplog: pytest.LogCaptureFixture) -> None:
+                                                            caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     monkeypatch.setenv('PATH', '')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     depthwise._weight_grad_library.cache_clear()
     try:
         with caplog.at_level('INFO', 'basicsr'):

@@ -7,10 +7,6 @@ is a sum of shifted products, in `depthwise_weight_grad.c`, which is compiled wh
 
 import ctypes
 import functools
-import logging
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from vapsr_arch.archs import native
+
 SOURCE = Path(__file__).with_name('depthwise_weight_grad.c')
 LANES = 16  # the C source works on this many channels at a time
 KERNEL_SIZES = (3, 5, 7)
@@ -26,19 +24,7 @@ KERNEL_SIZES = (3, 5, 7)
 
 @functools.cache
 def _weight_grad_library() -> ctypes.CDLL | None:
-    """Compiles the C source for this machine; None, with a message in the log, where that fails."""
-    compiler = shutil.which('cc') or shutil.which('gcc') or shutil.which('clang')
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder, 'depthwise_weight_grad.so')
-        flags = ['-O3', '-march=native', '-fopenmp', '-shared', '-fPIC']
-        try:
-            subprocess.run([compiler or 'cc', *flags, SOURCE, '-o', library], check=True, capture_output=True, text=True)
-            return ctypes.CDLL(str(library))  # stays mapped after its file is gone
-        except (OSError, subprocess.CalledProcessError) as error:
-            reason = (getattr(error, 'stderr', '') or str(error)).strip().splitlines()[-1]
-            logging.getLogger('basicsr').info(
-                f'The fast gradient of depthwise convolutions could not be compiled ({reason}); torch\'s own is used.')
-            return None
+    return native.load(SOURCE, 'The fast gradient of depthwise convolutions')
 
 
 def _weight_grad(x: Tensor, grad: Tensor, kernel_size: int, dilation: int) -> Tensor:

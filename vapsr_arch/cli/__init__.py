@@ -13,6 +13,7 @@ from vapsr_arch.cli.export import export
 from vapsr_arch.cli.pipeline_options import SETTINGS
 from vapsr_arch.cli.test import test
 from vapsr_arch.cli.train import train
+from vapsr_arch.cli.upscale import upscale
 from vapsr_arch.errors import VapsrError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -20,6 +21,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.command(context_settings=SETTINGS)(train)
 app.command(context_settings=SETTINGS)(test)
 app.command()(benchmark)
+app.command()(upscale)
 app.command()(export)
 app.add_typer(data.app, name='data')
 app.add_typer(weights.app, name='weights')

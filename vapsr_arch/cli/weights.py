@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="The authors' checkpoints of VapSR, IMDN, RFDN, BSRN and PAN.")
+app = typer.Typer(no_args_is_help=True, help="Checkpoints: the authors' of VapSR, IMDN, RFDN, BSRN and PAN; any as a safe file.")
 
 
 @app.command('list')
@@ -25,3 +25,14 @@ def get(
     """Download checkpoints; the sha256 is checked before a file gets its name. Shows each one's licence."""
     from vapsr_arch.data.weights import get_weights
     get_weights(names, out, mirror)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar='IN', help='A checkpoint: .pth or .safetensors.')],
+    out: Annotated[Path, typer.Argument(metavar='OUT', help='The file to write: .safetensors, or .pth with the key params.')],
+    force: Annotated[bool, typer.Option('--force', help='Replace OUT.')] = False,
+) -> None:
+    """Write a checkpoint's weights alone, the EMA's if it has them; .safetensors cannot run code when loaded."""
+    from vapsr_arch.convert import convert
+    print(convert(source, out, force))

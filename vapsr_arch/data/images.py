@@ -49,16 +49,21 @@ def read_header(path: str | os.PathLike) -> Header:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            raw_mode = str(image.tile[0].args) if image.tile else image.mode
             # Of a PNG without EXIF at its beginning, Pillow would decode the pixels to look for some at its end.
             has_exif = image.format != 'PNG' or 'exif' in image.info
             if has_exif and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
                 width, height = height, width
-            return Header(height, width, '16' in raw_mode, 'A' in image.mode or 'transparency' in image.info)
+            return Header(height, width, '16' in raw_mode(image), 'A' in image.mode or 'transparency' in image.info)
     except FileNotFoundError:
         raise VapsrError(f'{path}: there is no such image') from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise VapsrError(f'{path} cannot be read as an image: {_reason(error)}') from None
+
+
+def raw_mode(image: Image.Image) -> str:
+    """How the file of an image that is not loaded yet holds its samples, such as `RGB;16B`."""
+    arguments = image.tile[0].args if image.tile else image.mode
+    return arguments if isinstance(arguments, str) else str(arguments[0])
 
 
 def _reason(error: Exception) -> str:

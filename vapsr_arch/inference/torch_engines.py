@@ -1,21 +1,26 @@
-"""Engines of torch: as it is, and compiled."""
+"""Engines of torch: as it is, but for VapSR's attention, and compiled."""
 
 import functools
 import sys
 import threading
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from vapsr_arch.archs.checks import check_input
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.inference.fused_vab import fuse
+from vapsr_arch.inference.triton_attention import fuse_attention
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 GRAPHS = 4  # shapes whose CUDA graph is kept: whole tiles and those of the right, the lower edge and the corner
 
 
 class TorchEngine:
-    """A network of torch, in channels_last; on a GPU its kernels are launched as one CUDA graph a shape.
+    """A network of torch, in channels_last. VapSR's attention blocks are fused: on a CPU in fp32, and on a GPU with Triton.
+
+    On a GPU the network's kernels are launched as one CUDA graph a shape.
 
     Args:
         network: The network; the engine takes it over.
@@ -28,7 +33,13 @@ class TorchEngine:
         self.min_size, self.halo = network.min_size, network.halo
         self.device, self.dtype = torch.device(device), DTYPES[precision]
         self.network = network.eval().requires_grad_(False).to(self.device, self.dtype, memory_format=torch.channels_last)
-        self.forward = _CudaGraphs(self.network) if device == 'cuda' else self.network
+        self.forward = self.prepare()
+
+    def prepare(self) -> Callable[[Tensor], Tensor]:
+        """What runs the network, from its input to its output on the device."""
+        if self.device.type == 'cuda':
+            return _CudaGraphs(fuse_attention(self.network))
+        return fuse(self.network) if self.dtype == torch.float32 else self.network
 
     def __call__(self, x: Tensor) -> Tensor:
         check_input(type(self.network).__name__, x, self.num_in_ch, self.min_size)
@@ -88,10 +99,12 @@ class CompiledEngine(TorchEngine):
                              'engine torch') from None
         super().__init__(network, device, precision)
         self.lock = threading.Lock()  # several threads would each compile
+        self.compiled = False
+
+    def prepare(self) -> Callable[[Tensor], Tensor]:
         # Freezing folds constants and lets oneDNN reorder the weights once; it wants gradients off, which they are. Dynamic
         # sizes are compiled once: tiles at the edges, and pictures, come in many.
-        self.forward = torch.compile(self.network, dynamic=True, options={'freezing': True})
-        self.compiled = False
+        return torch.compile(self.network, dynamic=True, options={'freezing': True})
 
     def __call__(self, x: Tensor) -> Tensor:
         with self.lock:

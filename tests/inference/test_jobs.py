@@ -1,0 +1,112 @@
+"""Which files become which: files, folders, patterns; what is refused before anything is done."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vapsr_arch.errors import OptionsError, VapsrError
+from vapsr_arch.inference.jobs import plan_jobs
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes empty files in the current folder, which is empty."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(*names: str) -> None:
+        for name in names:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
+    return make
+
+
+def _names(*inputs: str, out: str = 'out', **options: object) -> dict[str, str]:
+    return {str(job.source): str(job.output) for job in plan_jobs(inputs, Path(out), **options)}
+
+
+def test_files_go_into_the_folder(files: Callable[..., None]) -> None:
+    files('a.png', 'photos/b.JPG')
+    assert _names('a.png', 'photos/b.JPG') == {'a.png': 'out/a.png', 'photos/b.JPG': 'out/b.JPG'}
+
+
+def test_one_file_becomes_the_file_that_is_named(files: Callable[..., None]) -> None:
+    files('a.png')
+    job, = plan_jobs(['a.png'], Path('big.tif'))
+    assert (str(job.output), job.kind) == ('big.tif', 'tiff')
+    for options in (dict(suffix='_x4'), dict(kind='png')):
+        with pytest.raises(OptionsError, match='names the output'):
+            plan_jobs(['a.png'], Path('big.tif'), **options)
+
+
+def test_several_files_do_not_become_one(files: Callable[..., None]) -> None:
+    files('a.png', 'b.png', 'file')
+    for out in ('big.tif', 'file'):
+        with pytest.raises(OptionsError, match='2 pictures need a folder'):
+            _names('a.png', 'b.png', out=out)
+
+
+def test_a_folder_stands_for_its_pictures(files: Callable[..., None]) -> None:
+    files('in/a.png', 'in/b.txt', 'in/.c.png', 'in/sub/d.tiff')
+    assert _names('in') == {'in/a.png': 'out/a.png'}
+    assert _names('in', recursive=True) == {'in/a.png': 'out/a.png', 'in/sub/d.tiff': 'out/sub/d.tiff'}
+
+
+def test_outputs_within_the_input_folder_are_no_inputs(files: Callable[..., None]) -> None:
+    files('in/a.png', 'in/x4/a.png')
+    assert _names('in', out='in/x4', recursive=True) == {'in/a.png': 'in/x4/a.png'}
+
+
+def test_patterns(files: Callable[..., None]) -> None:
+    files('in/a1.png', 'in/a2.png', 'in/b.png', 'in/sub/a3.png', 'in/[x].png')
+    assert _names('in/a*.png') == {'in/a1.png': 'out/a1.png', 'in/a2.png': 'out/a2.png'}
+    assert _names('in/**/a*.png', recursive=True).keys() == {'in/a1.png', 'in/a2.png', 'in/sub/a3.png'}
+    assert _names('in/[x].png') == {'in/[x].png': 'out/[x].png'}  # a name, not a pattern
+
+
+def test_a_file_named_twice_is_done_once(files: Callable[..., None]) -> None:
+    files('in/a.png')
+    assert len(_names('in', 'in/a.png', './in/*.png', str(Path('in/a.png').resolve()))) == 1
+
+
+def test_suffix_and_format(files: Callable[..., None]) -> None:
+    files('a.png', 'b.tif', 'c.d.png')
+    assert list(_names('a.png', 'b.tif', 'c.d.png', suffix='_x4').values()) == ['out/a_x4.png', 'out/b_x4.tif', 'out/c.d_x4.png']
+    assert list(_names('a.png', 'b.tif', kind='jpeg').values()) == ['out/a.jpg', 'out/b.jpg']
+
+
+def test_a_name_that_tells_no_format_needs_one(files: Callable[..., None]) -> None:
+    files('a')
+    with pytest.raises(VapsrError, match='tells no format'):
+        _names('a')
+    assert _names('a', kind='png') == {'a': 'out/a.png'}
+
+
+def test_two_inputs_of_one_output_are_refused(files: Callable[..., None]) -> None:
+    files('in/a.png', 'in2/a.png', 'in/a.jpg')
+    with pytest.raises(VapsrError, match=r'in/a\.png and in2/a\.png would both become out/a\.png'):
+        _names('in/a.png', 'in2/a.png')
+    with pytest.raises(VapsrError, match='would both become'):
+        _names('in', kind='png')
+
+
+def test_an_output_over_an_input_is_refused(files: Callable[..., None]) -> None:
+    files('in/a.png', 'in/a_x4.png')
+    for inputs, out, suffix in ((['in'], 'in', ''), (['in/a.png'], 'in/a.png', ''), (['in'], 'in/../in', ''),
+                                (['in'], 'in', '_x4')):
+        with pytest.raises(VapsrError, match='would be overwritten'):
+            _names(*inputs, out=out, suffix=suffix)
+
+
+def test_an_output_over_an_input_is_seen_through_links(files: Callable[..., None]) -> None:
+    files('in/a.png')
+    Path('link').symlink_to('in')
+    with pytest.raises(VapsrError, match='would be overwritten'):
+        _names('in', out='link')
+
+
+@pytest.mark.parametrize(('given', 'message'), [('none', 'no such file'), ('*.gif', 'no such file'), ('empty', 'no picture')])
+def test_inputs_that_are_not_there(given: str, message: str, files: Callable[..., None]) -> None:
+    files('empty/readme.txt')
+    with pytest.raises(VapsrError, match=message):
+        _names(given)

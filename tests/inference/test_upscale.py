@@ -1,0 +1,150 @@
+"""`vapsr upscale` end to end: folders with good and bad files, metadata, running again, stopping."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms
+
+from tests.conftest import Finished, photograph
+from vapsr_arch.inference import photographs
+from vapsr_arch.inference.photographs import read_photograph
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder; in it `in`, with two pictures."""
+    monkeypatch.chdir(tmp_path)
+    Path('in').mkdir()
+    for index in range(2):
+        Image.fromarray(photograph(20, 30, index)).save(f'in/{index}.png')
+    return tmp_path
+
+
+@pytest.fixture
+def upscale(tiny_weights: Path, vapsr: Callable[..., Finished]) -> Callable[..., Finished]:
+    """Runs `vapsr upscale ARGUMENTS` with a tiny network, x2, on the CPU, in this process."""
+    return lambda *arguments: vapsr('upscale', *arguments, '--weights', str(tiny_weights), '--device', 'cpu')
+
+
+def _names(folder: str = 'out') -> set[str]:
+    return {str(path.relative_to(folder)) for path in Path(folder).rglob('*') if path.is_file()}
+
+
+def test_a_folder_with_good_and_bad_files(folder: Path, tiny_weights: Path, vapsr_process: Callable[..., Finished]) -> None:
+    pixels = photograph(24, 30, 5)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Artist] = 6, 'Somebody'
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    Image.fromarray(pixels).save('in/turned.jpg', exif=exif, icc_profile=icc)
+    Path('in/cut.jpg').write_bytes(Path('in/turned.jpg').read_bytes()[:-200])
+    Path('in/text.png').write_text('not a picture')
+    Image.new('RGB', (1, 1), 'red').save('in/dot.png')
+    cv2.imwrite('in/deep.tif', pixels.astype(np.uint16) * 257 + 3)
+    Image.fromarray(pixels[..., :2]).save('in/grey_alpha.png')
+    Image.fromarray(photograph(10, 20000, 0)).save('in/strip.png')
+
+    result = vapsr_process('cli', 'upscale', 'in', '-o', 'out', '--weights', str(tiny_weights), '--device', 'cpu')
+
+    assert result.code == 1 and 'Traceback' not in result.err and not result.out
+    assert '2 of 9 images failed, the others are done' in result.err
+    assert 'in/cut.jpg cannot be read' in result.err and 'in/text.png is not a picture' in result.err
+    assert _names() == {'0.png', '1.png', 'turned.jpg', 'dot.png', 'deep.tif', 'grey_alpha.png', 'strip.png'}
+    turned = read_photograph('out/turned.jpg')
+    assert turned.pixels.shape == (60, 48, 3) and turned.icc == icc and turned.exif[ExifTags.Base.Artist] == 'Somebody'
+    with Image.open('out/turned.jpg') as image:
+        assert image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    shapes = {'dot.png': (2, 2, 3), 'deep.tif': (48, 60, 3), 'grey_alpha.png': (48, 60, 2), 'strip.png': (20, 40000, 3)}
+    assert {name: read_photograph(f'out/{name}').pixels.shape for name in shapes} == shapes
+    deep = read_photograph('out/deep.tif').pixels
+    assert deep.dtype == np.uint16 and len(np.unique(deep & 0xFF)) > 100
+
+
+def test_outputs_are_kept_unless_forced(folder: Path, upscale: Callable[..., Finished]) -> None:
+    Path('out').mkdir()
+    Path('out/0.png').write_text('here already')
+    first = upscale('in', '-o', 'out')
+    assert first.code == 0 and '1 of 2 outputs are there already' in first.err
+    assert Path('out/0.png').read_text() == 'here already' and read_photograph('out/1.png').pixels.shape == (40, 60, 3)
+    assert '2 of 2 outputs' in upscale('in', '-o', 'out').err
+    assert upscale('in', '-o', 'out', '--force').code == 0
+    assert read_photograph('out/0.png').pixels.shape == (40, 60, 3)
+
+
+def test_recursion_patterns_suffix_and_format(folder: Path, upscale: Callable[..., Finished]) -> None:
+    Path('in/sub').mkdir()
+    Path('in/0.png').rename('in/sub/0.png')
+    assert upscale('in', '-r', '-o', 'out', '--suffix', '_x2', '--format', 'webp').code == 0
+    assert _names() == {'1_x2.webp', 'sub/0_x2.webp'}
+    assert upscale('in/*.png', '-o', 'out2').code == 0 and _names('out2') == {'1.png'}
+    assert upscale('in/1.png', '-o', 'big.bmp').code == 0 and read_photograph('big.bmp').pixels.shape == (40, 60, 3)
+
+
+def test_nothing_is_begun_where_two_outputs_collide(folder: Path, upscale: Callable[..., Finished]) -> None:
+    Path('other').mkdir()
+    Path('in/0.png').rename('other/1.png')
+    result = upscale('in', 'other', '-o', 'out')
+    assert result.code == 1 and 'would both become out/1.png' in result.err and not Path('out').exists()
+
+
+def test_an_input_is_not_overwritten(folder: Path, upscale: Callable[..., Finished]) -> None:
+    before = Path('in/0.png').read_bytes()
+    assert upscale('in', '-o', 'in', '--force').code == 1
+    assert Path('in/0.png').read_bytes() == before and _names('in') == {'0.png', '1.png'}
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['--tile', '0'], '--tile 0: give auto'), (['--halo', 'half'], '--halo half: give auto or full'),
+    (['--suffix', '_x2', '-o', 'out.png'], 'names the output')])
+def test_faults_in_arguments_end_with_2(arguments: list[str], message: str, folder: Path, vapsr: Callable[..., Finished]) -> None:
+    result = vapsr('upscale', 'in/0.png', '-o', 'out', *arguments)
+    assert result.code == 2 and message in result.err and _names('.') == {'in/0.png', 'in/1.png'}
+
+
+def test_what_the_format_cannot_hold_is_told_with_the_file(folder: Path, upscale: Callable[..., Finished]) -> None:
+    Image.fromarray(photograph(8, 8, 0)).convert('RGBA').save('in/0.png')
+    result = upscale('in', '-o', 'out', '--format', 'jpeg')
+    assert result.code == 1 and 'in/0.png: jpeg files cannot hold alpha: take --format png' in result.err
+    assert _names() == {'1.jpg'}
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt(), OSError(28, 'No space left on device')])
+def test_a_write_that_ends_early_leaves_nothing(error: BaseException, folder: Path, upscale: Callable[..., Finished],
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+    monkeypatch.setattr(photographs, '_encoded', fail)
+    result = upscale('in', '-o', 'out')
+    assert not _names()
+    if isinstance(error, OSError):
+        assert result.code == 1 and 'out/0.png: No space left on device' in result.err and '2 of 2 images failed' in result.err
+    else:
+        assert result.code == 130
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_stopping_leaves_whole_files_only(number: int, folder: Path, tiny_weights: Path) -> None:
+    for index in range(40):
+        Image.fromarray(photograph(200, 200, index)).save(f'in/{index:02}.png')
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'vapsr_arch.cli', 'upscale', 'in', '-o', 'out', '--weights', tiny_weights, '--device', 'cpu'],
+        stderr=subprocess.PIPE)
+    told = b''
+    while b'3/42' not in told:
+        told += process.stderr.read1()
+    process.send_signal(number)
+    told += process.communicate()[1]
+    assert process.returncode == 128 + number and b'Traceback' not in told
+    assert 2 <= len(_names()) < 42
+    for name in _names():
+        assert read_photograph(f'out/{name}').pixels.shape[2] == 3
+
+
+def test_the_shipped_network_is_the_default(folder: Path, vapsr: Callable[..., Finished]) -> None:
+    assert vapsr('upscale', 'in/0.png', '-o', 'out').code == 0
+    assert read_photograph('out/0.png').pixels.shape == (80, 120, 3)

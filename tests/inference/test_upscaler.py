@@ -1,0 +1,243 @@
+"""The Upscaler: tiles change nothing, every kind of picture, memory, threads, no BasicSR."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.conftest import photograph
+from vapsr_arch.archs import NETWORKS
+from vapsr_arch.checkpoints import build_network
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.inference.upscaler import AUTO_HALO, Upscaler
+
+
+@pytest.fixture
+def upscale(tiny_weights: Path) -> Callable[..., np.ndarray]:
+    return lambda image, **options: Upscaler(tiny_weights, device='cpu', **options)(image)
+
+
+@pytest.fixture
+def record(monkeypatch: pytest.MonkeyPatch) -> Callable[[Upscaler], list[tuple[int, int]]]:
+    """Has the sizes of what an Upscaler's network sees noted."""
+    def start(upscaler: Upscaler) -> list[tuple[int, int]]:
+        sizes, engine = [], upscaler.engine
+
+        class Noting:
+            scale, min_size, halo = engine.scale, engine.min_size, engine.halo
+
+            def __call__(self, x: Tensor) -> Tensor:
+                sizes.append(tuple(x.shape[-2:]))
+                return engine(x)
+        monkeypatch.setattr(upscaler, 'engine', Noting())
+        return sizes
+    return start
+
+
+class _Plain:
+    """An engine: each pixel becomes scale x scale such pixels, plus an offset."""
+
+    scale, min_size, halo, num_in_ch = 2, 1, 0, 3
+
+    def __init__(self, offset: float = 0) -> None:
+        self.offset = offset
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.repeat_interleave(2, 2).repeat_interleave(2, 3) + self.offset
+
+
+@pytest.fixture
+def plain(tiny_weights: Path) -> Upscaler:
+    upscaler = Upscaler(tiny_weights, device='cpu')
+    upscaler.engine = _Plain()
+    return upscaler
+
+
+@pytest.mark.parametrize(('name', 'arguments'), [
+    ('VapSR', dict(scale=3, num_feat=8, num_block=2, d_atten=16)), ('VapSR', dict(scale=4, num_feat=8, num_block=1, d_atten=16)),
+    ('PAN', dict(scale=2, nf=8, unf=6, nb=2)), ('PAN', dict(scale=4, nf=8, unf=6, nb=2))], ids=str)
+def test_full_halo_is_as_if_there_were_no_tiles(name: str, arguments: dict[str, int], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(NETWORKS[name](**arguments).state_dict(), tmp_path / 'net.pth')
+    image = photograph(85, 107, 0).astype(np.uint16) * 257  # 16 bits show what 8 would hide
+    whole = Upscaler(tmp_path / 'net.pth', device='cpu', tile=256)(image)
+    for tile in (16, 23):
+        tiled = Upscaler(tmp_path / 'net.pth', device='cpu', tile=tile, halo='full')(image)
+        assert np.abs(tiled.astype(int) - whole).max() <= 1
+
+
+def test_the_result_is_the_networks(tiny_weights: Path, upscale: Callable[..., np.ndarray]) -> None:
+    image = photograph(20, 30, 0)
+    with torch.no_grad():
+        expected = build_network(tiny_weights)(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
+    expected = expected[0].clamp(0, 1).mul(255).round().permute(1, 2, 0)
+    assert np.array_equal(upscale(image), expected.numpy().astype(np.uint8))
+
+
+def test_no_halo_shows_that_the_halo_matters(upscale: Callable[..., np.ndarray]) -> None:
+    image = photograph(60, 60, 0)
+    assert not np.array_equal(upscale(image, tile=20, halo=0), upscale(image))
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+@pytest.mark.parametrize('shape', [(5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (5, 7, 4), (1, 1, 3)])
+def test_kinds_of_pictures_stay_what_they_are(shape: tuple[int, ...], dtype: type, plain: Upscaler) -> None:
+    image = np.random.default_rng(0).integers(1, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    enlarged = plain(image)
+    assert enlarged.dtype == dtype and np.array_equal(enlarged, image.repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize('image', [np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4), np.uint8),
+                                   np.zeros((1, 4, 4, 3), np.uint8)])
+def test_what_is_no_picture_is_refused(image: np.ndarray, plain: Upscaler) -> None:
+    with pytest.raises(ValueError, match='must be H x W'):
+        plain(image)
+
+
+@pytest.mark.parametrize('options', [dict(tile=0), dict(halo=-1)])
+def test_sizes_that_make_no_sense_are_refused(options: dict[str, int], tiny_weights: Path) -> None:
+    with pytest.raises(ValueError, match='tile must be 1 or more'):
+        Upscaler(tiny_weights, device='cpu', **options)
+
+
+def test_results_are_clipped(plain: Upscaler) -> None:
+    plain.engine.offset = 0.5
+    assert plain(np.full((2, 2), 200, np.uint8)).max() == 255
+
+
+def test_alpha_does_not_ring(plain: Upscaler) -> None:
+    image = np.zeros((6, 12, 4), np.uint8)
+    image[:, 6:] = 255
+    plain.engine.offset = 0.2  # as a network's faults would
+    alpha = plain(image)[..., 3]
+    assert (alpha[:, :10] == 0).all() and (alpha[:, 14:] == 255).all()
+
+
+def test_hidden_colours_do_not_bleed_into_edges(upscale: Callable[..., np.ndarray]) -> None:
+    image = np.full((20, 20, 4), 200, np.uint8)
+    image[:, 10:, 3] = 0
+    other = image.copy()
+    other[:, 10:, :3] = 0
+    assert np.array_equal(upscale(image), upscale(other))
+    image[..., 3] = 0
+    assert not np.array_equal(upscale(image)[..., :3], upscale(image // 2)[..., :3])  # all hidden: enlarged as they are
+
+
+def test_pictures_smaller_than_the_network_takes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(NETWORKS['RFDN'](num_feat=8, num_block=1).state_dict(), tmp_path / 'net.pth')
+    upscaler = Upscaler(tmp_path / 'net.pth', device='cpu')
+    image = photograph(3, 40, 0)
+    padded = np.pad(image, ((0, 12), (0, 0), (0, 0)), mode='edge')
+    assert np.array_equal(upscaler(image), upscaler(padded)[:12])
+    assert upscaler(image[:1, :1]).shape == (4, 4, 3)
+
+
+def test_full_halo_is_refused_where_there_is_none(tmp_path: Path) -> None:
+    torch.save(NETWORKS['RFDN'](num_feat=8, num_block=1).state_dict(), tmp_path / 'net.pth')
+    with pytest.raises(VapsrError, match='depends on the whole picture'):
+        Upscaler(tmp_path / 'net.pth', device='cpu', tile=16, halo='full')(photograph(20, 20, 0))
+    assert Upscaler(tmp_path / 'net.pth', device='cpu', halo='full')(photograph(20, 20, 0)).shape == (80, 80, 3)
+
+
+def test_a_network_for_other_channels_is_refused(tmp_path: Path) -> None:
+    torch.save(NETWORKS['VapSR'](num_in_ch=1, num_out_ch=1, num_feat=8, num_block=1, d_atten=16).state_dict(),
+               tmp_path / 'net.pth')
+    with pytest.raises(VapsrError, match='takes 1 channels'):
+        Upscaler(tmp_path / 'net.pth', device='cpu')
+
+
+@pytest.mark.parametrize('error', [
+    RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    torch.OutOfMemoryError('CUDA out of memory.'), MemoryError()], ids=repr)
+def test_out_of_memory_halves_the_tile(error: Exception, upscale: Callable[..., np.ndarray], tiny_weights: Path) -> None:
+    image, told = photograph(130, 140, 0), []
+    upscaler = Upscaler(tiny_weights, device='cpu', tile=100, log=told.append)
+    engine = upscaler.engine
+
+    class Cramped(_Plain):
+        halo = engine.halo
+
+        def __call__(self, x: Tensor) -> Tensor:
+            if x.shape[-1] > 60:
+                raise error
+            return engine(x)
+    upscaler.engine = Cramped()
+    expected = upscale(image)
+    assert np.abs(upscaler(image).astype(int) - expected).max() <= 1
+    assert [message.split(':')[0] for message in told] == ['memory ran out'] * 2 and '25 pixels' in told[-1]
+    upscaler(image)
+    assert len(told) == 2  # it keeps to the smaller tile
+
+
+def test_without_memory_for_anything_it_says_so(plain: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(x: Tensor) -> Tensor:
+        raise MemoryError
+    monkeypatch.setattr(_Plain, '__call__', lambda self, x: fail(x))
+    with pytest.raises(VapsrError, match='not enough memory to enlarge even'):
+        plain(photograph(100, 100, 0))
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(plain: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: _Plain, x: Tensor) -> Tensor:
+        raise RuntimeError('something else')
+    monkeypatch.setattr(_Plain, '__call__', fail)
+    with pytest.raises(RuntimeError, match='something else'):
+        plain(photograph(10, 10, 0))
+
+
+def test_a_result_that_is_not_finite_is_refused(plain: Upscaler) -> None:
+    plain.engine.offset = float('nan')
+    with pytest.raises(VapsrError, match='not finite'):
+        plain(photograph(10, 10, 0))
+
+
+def test_windows_are_of_one_size(tiny_weights: Path, record: Callable[[Upscaler], list[tuple[int, int]]]) -> None:
+    upscaler = Upscaler(tiny_weights, device='cpu', tile=40)
+    sizes = record(upscaler)
+    upscaler(photograph(150, 101, 0))
+    assert len(sizes) > 1 and len(set(sizes)) == 1
+
+
+def test_progress_goes_from_tile_to_tile_up_to_1(plain: Upscaler) -> None:
+    plain._tile = 16
+    for channels in (3, 4):
+        shares: list[float] = []
+        plain(np.zeros((40, 40, channels), np.uint8), shares.append)
+        assert shares == sorted(shares) and len(shares) > 4 and shares[-1] == pytest.approx(1)
+
+
+def test_self_ensemble_does_not_depend_on_how_a_picture_lies(upscale: Callable[..., np.ndarray]) -> None:
+    image = photograph(20, 31, 0)
+    turned = upscale(np.ascontiguousarray(np.rot90(image)), self_ensemble=True)
+    assert np.abs(np.rot90(turned, -1).astype(int) - upscale(image, self_ensemble=True)).max() <= 1
+    assert not np.array_equal(upscale(image, self_ensemble=True), upscale(image))
+
+
+def test_threads_get_what_one_gets(tiny_weights: Path) -> None:
+    upscaler = Upscaler(tiny_weights, device='cpu', tile=24)
+    images = [photograph(40 + index, 50, index) for index in range(12)]
+    expected = [upscaler(image) for image in images]
+    with ThreadPoolExecutor(6) as pool:
+        for result, alone in zip(pool.map(upscaler, images), expected):
+            assert np.array_equal(result, alone)
+
+
+def test_importing_it_does_not_import_basicsr() -> None:
+    code = 'import sys, vapsr_arch.inference.upscaler, vapsr_arch.inference.batch; assert "basicsr" not in sys.modules'
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_the_default_halo_is_no_larger_than_the_networks(tiny_weights: Path,
+                                                         record: Callable[[Upscaler], list[tuple[int, int]]]) -> None:
+    upscaler = Upscaler(tiny_weights, device='cpu', tile=16)
+    sizes = record(upscaler)
+    assert upscaler.engine.halo < AUTO_HALO
+    upscaler(photograph(200, 200, 0))
+    assert max(map(max, sizes)) <= 16 + 2 * upscaler.engine.halo

@@ -1,0 +1,75 @@
+"""Many files enlarged: progress, what is there already, files that fail."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from PIL import Image
+from tqdm import tqdm
+
+from vapsr_arch.data.batch import raise_faults
+from vapsr_arch.data.images import read_header
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.inference.jobs import Job
+from vapsr_arch.inference.photographs import check_fits, read_photograph, write_photograph
+from vapsr_arch.inference.upscaler import Upscaler
+
+_BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining}, {rate_fmt}]'
+
+
+def upscale_files(jobs: Sequence[Job], upscaler: Upscaler) -> None:
+    """Enlarges files, with a progress bar in megapixels of the input on stderr.
+
+    Args:
+        jobs: What to do; outputs that are there are written anew.
+        upscaler: What enlarges; what it logs is best given to `tell`.
+
+    Raises:
+        VapsrError: Some files failed; all of them are named, and the others are done.
+    """
+    Image.MAX_IMAGE_PIXELS = None  # Pillow's limit refuses honest panoramas
+    megapixels = [_megapixels(job) for job in jobs]
+    faults, done = [], 0.
+    with tqdm(total=sum(megapixels), unit='MP', file=sys.stderr, bar_format=_BAR) as bar:
+        for number, (job, size) in enumerate(zip(jobs, megapixels), start=1):
+            bar.set_description_str(f'{number}/{len(jobs)} {job.source.name}')
+
+            def show(share: float, start: float = done, size: float = size) -> None:
+                bar.update(start + share * size - bar.n)
+
+            try:
+                _upscale_file(job, upscaler, show)
+            except VapsrError as error:
+                faults.append(error)
+            except OSError as error:
+                faults.append(VapsrError(f'{error.filename or job.output}: {error.strerror or error}'))
+            except MemoryError:
+                faults.append(VapsrError(f'{job.source}: there is not enough memory'))
+            done += size
+            show(1)
+    raise_faults(faults, len(jobs))
+
+
+def tell(message: str) -> None:
+    """Prints a line to stderr, above a progress bar if there is one."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def _megapixels(job: Job) -> float:
+    try:
+        header = read_header(job.source)
+    except VapsrError:
+        return 0.  # it will be told when its turn comes
+    return header.height * header.width / 1e6
+
+
+def _upscale_file(job: Job, upscaler: Upscaler, progress: Callable[[float], None]) -> None:
+    photograph = read_photograph(job.source)
+    for note in photograph.notes:
+        tell(f'{job.source}: {note}')
+    height, width = (upscaler.scale * size for size in photograph.pixels.shape[:2])
+    try:
+        check_fits(job.kind, height, width, photograph)  # before the time is spent
+        enlarged = upscaler(photograph.pixels, progress)
+        write_photograph(job.output, job.kind, photograph._replace(pixels=enlarged))
+    except VapsrError as error:
+        raise VapsrError(f'{job.source}: {error}') from None

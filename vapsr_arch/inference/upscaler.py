@@ -1,0 +1,219 @@
+"""The Upscaler: pictures in, enlarged pictures out, whatever their size."""
+
+import os
+from collections.abc import Callable
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.inference import tiles
+from vapsr_arch.inference.engines import Engine, load_engine
+from vapsr_arch.inference.weights import DEFAULT
+
+AUTO_HALO = 48  # what is further away changes fewer than 1 of 10,000 pixels, by one grey level: the README has the measurements
+_CPU_TILE = 384  # of larger ones the activations leave the caches; of smaller ones more is halo
+_SMALLEST_TILE = 16  # with a halo around it, smaller ones save no memory
+_GPU_BYTES_A_PIXEL = 8192  # of memory that a network takes for an LR pixel, generously
+_LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
+
+
+class Upscaler:
+    """Enlarges pictures with a network, tile by tile.
+
+    Threads may share an Upscaler.
+
+    Args:
+        weights: A name (`VapSR-S_x4` is shipped), or a file: a checkpoint of any network of this project, or ONNX.
+        scale: The enlargement; needed only for PAN's x3, whose weights look like x2's.
+        device: Where to run; 'auto' takes a GPU if there is one.
+        precision: What the network computes in.
+        engine: What runs the network.
+        tile: Pixels of the input that are enlarged at a time, of either side and without their halo; 'auto' for as many
+            as suit the device. When memory runs out, the Upscaler goes on with half as many.
+        halo: Pixels of the input that the network sees around a tile. 'full' for all that it looks at, so that tiling
+            changes nothing; 'auto' for fewer, which changes next to nothing.
+        self_ensemble: Take the mean over the eight flips and rotations, at eight times the cost.
+        log: What is told of smaller tiles.
+
+    Attributes:
+        engine: What runs the network.
+        scale: The enlargement.
+
+    Raises:
+        ValueError: `tile` is below 1 or `halo` below 0.
+        VapsrError: There are no such weights, they do not take RGB, or cannot run so.
+    """
+
+    def __init__(self, weights: str | os.PathLike = DEFAULT, *, scale: int | None = None,
+                 device: Literal['auto', 'cpu', 'cuda'] = 'auto', precision: Literal['fp32', 'bf16', 'fp16'] = 'fp32',
+                 engine: Literal['torch', 'compile', 'openvino', 'onnxruntime'] = 'torch',
+                 tile: int | Literal['auto'] = 'auto', halo: int | Literal['auto', 'full'] = 'auto',
+                 self_ensemble: bool = False, log: Callable[[str], None] | None = None) -> None:
+        if (tile != 'auto' and tile < 1) or (isinstance(halo, int) and halo < 0):
+            raise ValueError(f'tile must be 1 or more and halo 0 or more, not {tile} and {halo}')
+        self.engine: Engine = load_engine(weights, scale=scale, device=device, precision=precision, engine=engine)
+        self.scale = self.engine.scale
+        if self.engine.num_in_ch != 3:
+            raise VapsrError(f'{weights}: the network takes {self.engine.num_in_ch} channels; pictures need one for 3, RGB')
+        self._halo = halo
+        self._self_ensemble = self_ensemble
+        self._log = log or (lambda message: None)
+        self._tile = self._automatic_tile() if tile == 'auto' else tile
+
+    def __call__(self, image: np.ndarray, progress: Callable[[float], None] | None = None) -> np.ndarray:
+        """Enlarges a picture.
+
+        Grey goes through the network as RGB, and the luma (BT.601) of what comes out is kept. Alpha goes through it as
+        grey, limited to the range of the 3x3 pixels around: edges become as sharp as those of colours, without ringing,
+        and what is wholly transparent or opaque stays so. Colours under wholly transparent pixels, which nobody sees, are
+        replaced by the nearest ones that are seen, so that they do not bleed into edges.
+
+        Args:
+            image: H x W (grey), or H x W x C with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels; uint8 or
+                uint16, of the type's whole range.
+            progress: Is called after each tile with the share that is done, 0 to 1.
+
+        Returns:
+            The picture, scale times as high and as wide; channels and type are those of `image`.
+
+        Raises:
+            ValueError: The array is no such picture.
+            VapsrError: There is not enough memory, or the network's result is not finite.
+        """
+        planes = image[..., None] if image.ndim == 2 else image
+        if planes.ndim != 3 or planes.shape[2] not in (1, 2, 3, 4) or 0 in planes.shape \
+                or planes.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f'the image must be H x W or H x W x 1 to 4, uint8 or uint16, not {image.dtype} of shape '
+                             f'{" x ".join(map(str, image.shape))}')
+        height, width, channels = planes.shape
+        progress = progress or (lambda share: None)
+        try:
+            canvas = np.empty((height * self.scale, width * self.scale, channels), planes.dtype)
+        except MemoryError:
+            raise VapsrError(f'there is not enough memory for the result, {width * self.scale}x{height * self.scale} '
+                             f'pixels') from None
+        if channels in (1, 3):
+            self._enlarge(planes, canvas, None, progress)
+        else:
+            alpha = planes[..., -1:]
+            self._enlarge(_visible_colours(planes), canvas[..., :-1], None, lambda share: progress(share / 2))
+            self._enlarge(alpha, canvas[..., -1:], _range_around(alpha), lambda share: progress((share + 1) / 2))
+        return canvas[..., 0] if image.ndim == 2 else canvas
+
+    def _automatic_tile(self) -> int:
+        if torch.device(getattr(self.engine, 'device', 'cpu')).type == 'cpu':  # ONNX engines have none
+            return _CPU_TILE
+        free, _ = torch.cuda.mem_get_info()
+        return max(_SMALLEST_TILE, min(1024, int((free / 2 / _GPU_BYTES_A_PIXEL) ** 0.5)))
+
+    def _enlarge(self, image: np.ndarray, canvas: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None,
+                 progress: Callable[[float], None]) -> None:
+        """Fills `canvas` from `image`, with smaller tiles if memory needs it; arguments as for `_enlarge_tile`."""
+        height, width = image.shape[:2]
+        while True:
+            tile = self._tile
+            try:
+                done = 0
+                for part in tiles.tiles(height, width, tile, self._halo_for(height, width), self.engine.min_size):
+                    self._enlarge_tile(image, canvas, limits, part)
+                    done += part.area
+                    progress(done / (height * width))
+                return
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+            smaller = min(tile, max(height, width)) // 2
+            if smaller < _SMALLEST_TILE:
+                raise VapsrError(f'there is not enough memory to enlarge even {2 * smaller}x{2 * smaller} pixels at a time')
+            if smaller < self._tile:
+                self._tile = smaller
+                self._log(f'memory ran out: going on with tiles of {smaller} pixels in place of {tile}')
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+
+    def _halo_for(self, height: int, width: int) -> int:
+        reach = self.engine.halo
+        if self._halo != 'full':
+            halo = AUTO_HALO if self._halo == 'auto' else self._halo
+            return halo if reach is None else min(halo, reach)
+        if reach is None and max(height, width) > self._tile:
+            raise VapsrError(f'an output pixel of this network depends on the whole picture, which does not fit into a tile of '
+                             f'{self._tile} pixels: there is no full halo; give --halo N, or a larger --tile')
+        return reach or 0
+
+    def _enlarge_tile(self, image: np.ndarray, canvas: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None,
+                      tile: tiles.Tile) -> None:
+        """Enlarges one tile.
+
+        Args:
+            image: H x W x 1 or 3.
+            canvas: Its enlargement, of which the tile's part is written.
+            limits: The smallest and largest values that the result may have, each like `image`; or None.
+            tile: Where.
+        """
+        rows, columns = tile
+        kept = np.s_[rows.first:rows.last, columns.first:columns.last]
+        target = canvas[tuple(slice(part.start * self.scale, part.stop * self.scale) for part in kept)]
+        if limits is not None:
+            low, high = (limit[kept].repeat(self.scale, 0).repeat(self.scale, 1) for limit in limits)
+            if np.array_equal(low, high):
+                target[...] = low
+                return
+        seen = image[rows.start:rows.stop, columns.start:columns.stop]
+        full = np.iinfo(image.dtype).max
+        result = self._run(np.divide(seen, full, dtype=np.float32))
+        top, left = (rows.first - rows.start) * self.scale, (columns.first - columns.start) * self.scale
+        result = result[:, :, top:top + target.shape[0], left:left + target.shape[1]]
+        if image.shape[2] == 1:
+            result = (result * _LUMA).sum(1, keepdim=True)
+        values = result[0].clamp(0, 1).mul_(full).round_().permute(1, 2, 0).numpy().astype(image.dtype)
+        target[...] = values if limits is None else values.clip(low, high)
+
+    def _run(self, pixels: np.ndarray) -> Tensor:
+        """Runs the network on H x W x 1 or 3 values in [0, 1]; returns 1 x 3 x sH x sW, not clipped."""
+        height, width = pixels.shape[:2]
+        missing = [(0, max(0, self.engine.min_size - size)) for size in (height, width)]
+        if any(more for _, more in missing):
+            pixels = np.pad(pixels, (*missing, (0, 0)), mode='edge')
+        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
+        result = _ensembled(self.engine, x) if self._self_ensemble else self.engine(x)
+        if not result.sum().isfinite():
+            raise VapsrError('the network\'s result is not finite: take --precision fp32')
+        return result[:, :, :height * self.scale, :width * self.scale]
+
+
+def _visible_colours(image: np.ndarray) -> np.ndarray:
+    """An image without its alpha, and with the nearest visible colours in place of wholly transparent ones."""
+    colours, hidden = image[..., :-1], image[..., -1] == 0
+    if not hidden.any() or hidden.all():
+        return colours
+    _, nearest = cv2.distanceTransformWithLabels(hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5,
+                                                 labelType=cv2.DIST_LABEL_PIXEL)
+    by_label = np.empty((nearest.max() + 1, colours.shape[2]), image.dtype)
+    by_label[nearest[~hidden]] = colours[~hidden]
+    return by_label[nearest]
+
+
+def _range_around(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest of the 3x3 pixels around each: H x W x 1 both, as `alpha`."""
+    alpha = np.ascontiguousarray(alpha[..., 0])
+    window = np.ones((3, 3), np.uint8)
+    return cv2.erode(alpha, window)[..., None], cv2.dilate(alpha, window)[..., None]
+
+
+def _ensembled(engine: Engine, x: Tensor) -> Tensor:
+    """The mean of what a network makes of an image's eight flips and rotations, turned back."""
+    total = torch.zeros(())
+    for turned in (False, True):
+        for flipped in ((), (2,), (3,), (2, 3)):
+            result = engine((x.mT if turned else x).flip(flipped)).flip(flipped)
+            total = total + (result.mT if turned else result)
+    return total / 8
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or 'allocate memory' in str(error)
