@@ -69,7 +69,7 @@ def psnr_set5(engine: Engine) -> float | None:
     from vapsr_arch import plugin
     plugin.load()
     from basicsr.metrics import calculate_psnr
-    pairs = [(path, REFERENCE / 'data/Set5/LR_bicubic/X4' / f'{path.stem}x4.png')
+    pairs = [(path, REFERENCE / 'data/Set5/LR_bicubic/X4' / path.name)
              for path in sorted((REFERENCE / 'data/Set5/HR').glob('*.png'))]
     if not pairs or not all(lr.is_file() for _, lr in pairs):
         return None
