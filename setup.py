@@ -31,7 +31,7 @@ setup(
                   'vapsr_arch.pretrained': ['README.md', 'VapSR-S_x4.pth']},
     python_requires='>=3.10, <3.13',
     install_requires=[
-        'basicsr==1.4.2', 'torch>=2.5', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pyyaml', 'pillow', 'tqdm',
+        'basicsr==1.4.2', 'torch>=2.7', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pyyaml', 'pillow', 'tqdm',
         'pydantic>=2', 'typer', 'safetensors', 'setuptools',
     ],
     extras_require={

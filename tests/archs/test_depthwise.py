@@ -18,11 +18,13 @@ def gradients(layer: torch.nn.Conv2d, x: torch.Tensor, forward: Callable) -> lis
     return [output.detach(), x.grad, *(parameter.grad.clone() for parameter in layer.parameters())]
 
 
+@pytest.mark.parametrize('dilation_is_slow', [True, False])
 @pytest.mark.parametrize('compiled', [True, False])
 @pytest.mark.parametrize('channels, kernel_size, dilation', [
     (16, 3, 1), (48, 5, 1), (16, 5, 3), (32, 7, 3), (10, 5, 3), (16, 9, 1)])
-def test_outputs_and_gradients_are_those_of_torch(compiled: bool, channels: int, kernel_size: int, dilation: int,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outputs_and_gradients_are_those_of_torch(dilation_is_slow: bool, compiled: bool, channels: int, kernel_size: int,
+                                                  dilation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depthwise, 'DILATION_IS_SLOW', dilation_is_slow)
     if compiled and depthwise._weight_grad_library() is None:
         pytest.skip('no C compiler')
     if not compiled:

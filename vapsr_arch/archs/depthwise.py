@@ -1,8 +1,9 @@
-"""Depthwise convolution that trains fast on a CPU.
+"""Depthwise convolution that is fast on a CPU, above all in training.
 
 torch 2.13 spends most of a training step of a large-kernel network in the gradient of its depthwise convolutions. Both
 gradients have shorter ways: that of the input is a depthwise convolution with the kernel turned round; that of the weight
-is a sum of shifted products, in `depthwise_weight_grad.c`, which is compiled when it is first needed.
+is a sum of shifted products, in `depthwise_weight_grad.c`, which is compiled when it is first needed. On processors without
+AVX-512, torch's dilated depthwise convolutions take many times as long as others: here they become such.
 """
 
 import ctypes
@@ -20,6 +21,27 @@ from vapsr_arch.archs import native
 SOURCE = Path(__file__).with_name('depthwise_weight_grad.c')
 LANES = 16  # the C source works on this many channels at a time
 KERNEL_SIZES = (3, 5, 7)
+DILATION_IS_SLOW = torch.backends.cpu.get_cpu_capability() == 'AVX2'
+
+
+def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    """The "same"-padded depthwise convolution of N x C x H x W with C x 1 x K x K."""
+    if dilation > 1 and x.device.type == 'cpu' and DILATION_IS_SLOW:
+        return _conv_of_grids(x, weight, bias, dilation)
+    return F.conv2d(x, weight, bias, padding=dilation * (weight.shape[-1] // 2), dilation=dilation, groups=x.shape[1])
+
+
+def _conv_of_grids(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    """As `_conv`: pixels `dilation` apart see one another only, and are an image of their own, convolved without dilation."""
+    batch, channels, height, width = x.shape
+    rows, columns = (-(-size // dilation) for size in (height, width))
+    x = F.pad(x, (0, columns * dilation - width, 0, rows * dilation - height)).permute(0, 2, 3, 1)
+    grids = x.reshape(batch, rows, dilation, columns, dilation, channels).permute(0, 2, 4, 1, 3, 5)
+    grids = grids.reshape(batch * dilation**2, rows, columns, channels).permute(0, 3, 1, 2)
+    grids = _conv(grids, weight, bias, dilation=1).permute(0, 2, 3, 1)
+    y = grids.reshape(batch, dilation, dilation, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
+    y = y.reshape(batch, rows * dilation, columns * dilation, channels)[:, :height, :width]
+    return y.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
 @functools.cache
@@ -52,7 +74,7 @@ class _DepthwiseConv2d(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.dilation = dilation
-        return F.conv2d(x, weight, bias, padding=dilation * (weight.shape[-1] // 2), dilation=dilation, groups=x.shape[1])
+        return _conv(x, weight, bias, dilation)
 
     @staticmethod
     @once_differentiable
@@ -61,8 +83,7 @@ class _DepthwiseConv2d(torch.autograd.Function):
         kernel_size, dilation = weight.shape[-1], ctx.dilation
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_x = F.conv2d(grad, weight.flip(2, 3), padding=dilation * (kernel_size // 2), dilation=dilation,
-                              groups=x.shape[1])
+            grad_x = _conv(grad, weight.flip(2, 3), None, dilation)
         if ctx.needs_input_grad[1]:
             grad_weight = _weight_grad(x, grad, kernel_size, dilation)
         if ctx.needs_input_grad[2]:
@@ -84,8 +105,9 @@ class DepthwiseConv2d(nn.Conv2d):
                          groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        plain = (not torch.is_grad_enabled() or x.device.type != 'cpu' or x.dtype != torch.float32
-                 or torch.is_autocast_enabled('cpu') or torch.compiler.is_compiling() or torch.jit.is_tracing())
-        if plain:
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():  # for others to run fast
             return super().forward(x)
-        return _DepthwiseConv2d.apply(x, self.weight, self.bias, self.dilation[0])
+        if (torch.is_grad_enabled() and x.device.type == 'cpu' and x.dtype == torch.float32
+                and not torch.is_autocast_enabled('cpu') and not torch.compiler.is_compiling()):
+            return _DepthwiseConv2d.apply(x, self.weight, self.bias, self.dilation[0])
+        return _conv(x, self.weight, self.bias, self.dilation[0])

@@ -63,8 +63,8 @@ def _scale_argument(arguments: Mapping[str, object], scale: int) -> dict[str, in
 def onnx_model(network: nn.Module, facts: Mapping[str, str], fp16: bool = False) -> bytes:
     """A network as an ONNX model: `image` to `enlarged`, float32, with dynamic batch, height and width.
 
-    The older of torch's exporters makes it, which traces: the operators are the newer's but for
-    some of shapes, in a tenth of the time, and onnxscript is not needed.
+    The older of torch's exporters makes it, which traces: the operators are the newer's but for some of shapes, in a tenth of
+    the time, and onnxscript is not needed.
 
     Args:
         network: A network that has `num_in_ch` and `min_size`.

@@ -54,9 +54,9 @@ class ChannelsFirstVAB(nn.Module):
         x = x + block.proj_2(block.atten_branch(F.gelu(block.proj_1(x))))
         mean = x.mean(1, keepdim=True)
         # E[x^2] - E[x]^2 spares a pass. Little is cancelled: in the authors' weights E[x]^2 is 1.3 times the variance at most,
-        # and the output is as near to float64's as torch's is.
+        # and the output is as near to float64's as torch's is. What rounding makes negative is no variance.
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        deviation = torch.sqrt(length * length / x.shape[1] - mean * mean + norm.eps)
+        deviation = torch.sqrt(F.relu(length * length / x.shape[1] - mean * mean) + norm.eps)
         return (x - mean) / deviation * norm.weight[:, None, None] + norm.bias[:, None, None]
 
 
