@@ -36,8 +36,11 @@ demo: install
 lint: install
 	$(BIN)/ruff check .
 
+# In two processes: after tests of training, whose data loaders watch for the ends of children, and of the engines, the end of
+# a compiler has ended the tests' process with SIGSEGV. Why is not known yet.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore tests/inference
+	$(BIN)/pytest tests/inference
 
 bench-train: install
 	$(BIN)/python benchmarks/bench_train.py
