@@ -36,8 +36,7 @@ demo: install
 lint: install
 	$(BIN)/ruff check .
 
-# In two processes: after tests of training, whose data loaders watch for the ends of children, and of the engines, the end of
-# a compiler has ended the tests' process with SIGSEGV. Why is not known yet.
+# In two processes: what OpenVINO leaves behind has once ended one that had run data loaders, too (`openvino_core` tells why).
 test: lint
 	$(BIN)/pytest --ignore tests/inference
 	$(BIN)/pytest tests/inference

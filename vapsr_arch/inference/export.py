@@ -139,8 +139,8 @@ def export_openvino(network: nn.Module, out: Path, facts: Mapping[str, str], fp1
     """
     import openvino
 
-    from vapsr_arch.inference.onnx_engines import OpenVinoEngine
-    model = openvino.Core().read_model(onnx_model(for_openvino(network), facts))
+    from vapsr_arch.inference.onnx_engines import OpenVinoEngine, openvino_core
+    model = openvino_core().read_model(onnx_model(for_openvino(network), facts))
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, 'model.xml')
         openvino.save_model(model, whole, compress_to_fp16=fp16)

@@ -1,9 +1,10 @@
 """Engines that run ONNX models on the CPU: ONNX Runtime and OpenVINO, with as many threads as torch has."""
 
+import functools
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -90,13 +91,11 @@ class OpenVinoEngine(_OnnxEngine):
 
     @staticmethod
     def precisions() -> Sequence[str]:
-        import openvino
-        able = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        able = openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
         return [precision for precision in OpenVinoEngine.HINTS if precision.upper() in able]
 
     def open(self, model: Path | bytes, precision: str) -> tuple[Sequence[int | str], Mapping[str, str]]:
-        import openvino
-        core = openvino.Core()
+        core = openvino_core()
         graph = core.read_model(model)
         keys = [key for key in KEYS if graph.has_rt_info(['framework', key])]  # where the ONNX reader puts metadata
         shape = [side.get_length() if side.is_static else '?' for side in graph.inputs[0].partial_shape]
@@ -110,6 +109,17 @@ class OpenVinoEngine(_OnnxEngine):
         if not hasattr(self.local, 'request'):
             self.local.request = self.compiled.create_infer_request()
         return self.local.request.infer([x])[0].copy()  # the request keeps its output's memory
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """OpenVINO's entry point, one for the life of the process.
+
+    OpenVINO gives a thread a stack for its signal handlers and frees it with the core, whichever thread that happens in: the
+    next signal that Python handles would then end the process with SIGSEGV.
+    """
+    import openvino
+    return openvino.Core()
 
 
 def _first_line(error: Exception) -> str:
