@@ -36,10 +36,8 @@ demo: install
 lint: install
 	$(BIN)/ruff check .
 
-# In two processes: what OpenVINO leaves behind has once ended one that had run data loaders, too (`openvino_core` tells why).
 test: lint
-	$(BIN)/pytest --ignore tests/inference
-	$(BIN)/pytest tests/inference
+	$(BIN)/pytest
 
 bench-train: install
 	$(BIN)/python benchmarks/bench_train.py

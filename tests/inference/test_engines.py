@@ -187,3 +187,23 @@ def test_a_gpu_gives_what_the_cpu_gives(folder: Path, precision: str) -> None:
     for x in images(1) * 2:  # the second time from the graph
         with torch.no_grad():
             torch.testing.assert_close(run(x), network(x), atol=1e-3 if precision == 'fp32' else 0.05, rtol=1e-2)
+
+
+USE_FREE_AND_HANDLE_A_SIGNAL = """
+import signal, sys, threading
+from vapsr_arch.inference.engines import load_engine
+
+engines = [load_engine(sys.argv[1], engine='openvino')]
+thread = threading.Thread(target=engines.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGUSR1, lambda number, frame: print('handled'))
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_after_another_thread_has_freed_openvino(folder: Path) -> None:
+    need('openvino')
+    path, _ = save(folder, 'VapSR')
+    child = subprocess.run([sys.executable, '-c', USE_FREE_AND_HANDLE_A_SIGNAL, path], capture_output=True, text=True)
+    assert (child.returncode, child.stdout) == (0, 'handled\n'), child.stderr
