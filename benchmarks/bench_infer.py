@@ -22,7 +22,7 @@ import torch
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.checkpoints import build_network
 from vapsr_arch.inference.engines import ENGINES, PRECISIONS, Engine, load_engine
-from vapsr_arch.metrics.cost import CLEAR_REFS, multi_adds
+from vapsr_arch.metrics.cost import CLEAR_REFS, multi_adds, status_bytes
 from vapsr_arch.report.machine import describe_machine
 
 ROOT = Path(__file__).parents[1]
@@ -91,15 +91,10 @@ def memory_of_this_process(weights: str, engine: str, precision: str, width: int
         torch.cuda.reset_peak_memory_stats()
         run(x)
         return torch.cuda.max_memory_allocated()
-
-    def status(key: str) -> int:
-        lines = Path('/proc/self/status').read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f'{key}:'))
-
     CLEAR_REFS.write_text('5')  # sets the peak, VmHWM, to the present, VmRSS: proc(5)
-    before = status('VmRSS')
+    before = status_bytes('VmRSS')
     run(x)
-    return status('VmHWM') - before
+    return status_bytes('VmHWM') - before
 
 
 def peak_memory(weights: Path, engine: str, precision: str, size: tuple[int, int]) -> str:

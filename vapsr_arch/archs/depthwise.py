@@ -105,7 +105,7 @@ class DepthwiseConv2d(nn.Conv2d):
                          groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.jit.is_tracing() or torch.compiler.is_exporting():  # for others to run fast
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():  # what exported graphs run on has its own ways
             return super().forward(x)
         if (torch.is_grad_enabled() and x.device.type == 'cpu' and x.dtype == torch.float32
                 and not torch.is_autocast_enabled('cpu') and not torch.compiler.is_compiling()):

@@ -1,7 +1,6 @@
 """Networks as files for other programs: ONNX, OpenVINO's IR, torch.export. Each is checked before it gets its name."""
 
 import copy
-import hashlib
 import io
 import json
 import tempfile
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from vapsr_arch import __version__
 from vapsr_arch.checkpoints import infer
+from vapsr_arch.data.fetch import file_sum
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 from vapsr_arch.inference.export_forms import for_onnxruntime, for_openvino
@@ -52,7 +52,7 @@ def metadata(network: nn.Module, source: Path | None = None, precision: str = 'f
         'scale': network.scale, 'num_in_ch': network.num_in_ch, 'min_size': network.min_size,
         'halo': 'whole image' if network.halo is None else network.halo, 'precision': precision, 'vapsr_arch': __version__}
     if source is not None:
-        facts['source_sha256'] = hashlib.sha256(source.read_bytes()).hexdigest()
+        facts['source_sha256'] = file_sum(source, 'sha256')
     return {key: str(value) for key, value in facts.items()}
 
 

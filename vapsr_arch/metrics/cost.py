@@ -155,12 +155,13 @@ def _cpu_growth(network: nn.Module, input_size: tuple[int, int]) -> int:
     """What `peak_memory` measures in its own process."""
     _forward_once(network, tuple(min(side, 32) for side in input_size), 'cpu')  # loads what is loaded once
     CLEAR_REFS.write_text('5')  # sets the peak, VmHWM, to the present, VmRSS: proc(5)
-    before = _status_bytes('VmRSS')
+    before = status_bytes('VmRSS')
     _forward_once(network, input_size, 'cpu')
-    return _status_bytes('VmHWM') - before
+    return status_bytes('VmHWM') - before
 
 
-def _status_bytes(key: str) -> int:
+def status_bytes(key: str) -> int:
+    """An entry of this process's status on Linux in bytes, such as `VmRSS`, its memory, or `VmHWM`, the most it had: proc(5)."""
     lines = Path('/proc/self/status').read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f'{key}:'))
 
