@@ -75,6 +75,7 @@ def test_compiling_changes_neither_results_nor_names(plain: tuple, monkeypatch: 
         compiled.append(graph)
         return graph
 
+    torch.compiler.reset()  # what other tests have compiled, torch would compile in another way
     monkeypatch.setattr(nn.Module, 'compile', functools.partialmethod(nn.Module.compile, backend=backend))
     model = build(compile=True, ema_decay=0)
     assert trained(model) == pytest.approx(plain[1], abs=1e-6) and len(compiled) == 1

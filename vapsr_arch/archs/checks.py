@@ -30,8 +30,8 @@ def check_input(network: str, x: Tensor, num_in_ch: int, min_size: int = 1) -> N
     Raises:
         ValueError: x has another number of dimensions or channels, or is too small.
     """
-    shape = ' x '.join(map(str, x.shape))
     if x.ndim != 4 or x.shape[1] != num_in_ch:
+        shape = ' x '.join(map(str, x.shape))
         raise ValueError(f'{network}: the input must be N x {num_in_ch} x H x W, not {shape}')
     if x.shape[2] < min_size or x.shape[3] < min_size:
         raise ValueError(f'{network}: the input must be {min_size}x{min_size} pixels at least, not '

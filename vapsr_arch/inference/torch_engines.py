@@ -104,7 +104,7 @@ class CompiledEngine(TorchEngine):
     def prepare(self) -> Callable[[Tensor], Tensor]:
         # Freezing folds constants and lets oneDNN reorder the weights once; it wants gradients off, which they are. Dynamic
         # sizes are compiled once: tiles at the edges, and pictures, come in many.
-        return torch.compile(self.network, dynamic=True, options={'freezing': True})
+        return torch.compile(self.network, dynamic=True, fullgraph=True, options={'freezing': True})
 
     def __call__(self, x: Tensor) -> Tensor:
         with self.lock:
