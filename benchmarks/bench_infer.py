@@ -2,7 +2,8 @@
 
 Networks take turns on an engine, so that other work on the machine meets them alike; latencies are medians, from a float32
 image on the CPU to a float32 image on the CPU. The floor is the time that the network's multiply-accumulates would take at the
-rate of torch's matrix product (sgemm), measured here with the same threads. Peak memory is the growth of a fresh process.
+rate of torch's matrix product (sgemm), which is measured in each turn, just before, with the same threads: the ratio is the
+median over the turns. Freed memory is kept, as `vapsr upscale` does. Peak memory is the growth of a fresh process.
 PSNR is that of Set5 (Y channel, 4 pixels cropped), where VAPSR_REFERENCE, by default ../shared, has the authors' weights and
 the images; without them the weights are random, which changes no latency. What fails is a row with its reason.
 """
@@ -22,6 +23,7 @@ import torch
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.checkpoints import build_network
 from vapsr_arch.inference.engines import ENGINES, PRECISIONS, Engine, load_engine
+from vapsr_arch.memory import keep_freed_memory
 from vapsr_arch.metrics.cost import CLEAR_REFS, multi_adds, status_bytes
 from vapsr_arch.report.machine import describe_machine
 
@@ -53,7 +55,7 @@ def weights_of(name: str, folder: Path) -> Path:
     return path
 
 
-def sgemm_rate(size: int = 2048, repeats: int = 10) -> float:
+def sgemm_rate(size: int = 2048, repeats: int = 3) -> float:
     """Floating-point operations a second of a matrix product: the best of several."""
     a, b = torch.rand(2, size, size)
     taken = []
@@ -84,6 +86,7 @@ def psnr_set5(engine: Engine) -> float | None:
 
 def memory_of_this_process(weights: str, engine: str, precision: str, width: int, height: int) -> int:
     """What a fresh process takes for an image, in bytes, on a GPU what torch allocates there."""
+    keep_freed_memory()
     run = load_engine(weights, scale=SCALE, engine=engine, precision=precision)
     run(torch.rand(1, 3, 32, 40))  # loads what is loaded once
     x = torch.rand(1, 3, height, width)
@@ -112,37 +115,40 @@ def fail(name: str, engine: str, precision: str, size: str, error: Exception) ->
     print(f'{name:<9}{engine:<13}{precision:<6}{size:<9}   {reason}', flush=True)
 
 
-def measure(engine: str, precision: str, weights: dict[str, Path], arguments: argparse.Namespace,
-            rate: float) -> dict[tuple[str, str], float]:
+def measure(engine: str, precision: str, weights: dict[str, Path], arguments: argparse.Namespace) -> dict[tuple[str, str], float]:
     """Prints the rows of an engine; returns the latencies by network and size."""
     runs, psnr, medians = {}, {}, {}
     for name, path in weights.items():
         try:
             runs[name] = load_engine(path, scale=SCALE, engine=engine, precision=precision)
-            psnr[name] = psnr_set5(runs[name]) if arguments.psnr and path.parent.parent == REFERENCE else None
         except Exception as error:  # whatever it is, the others go on
-            runs.pop(name, None)
             fail(name, engine, precision, '', error)
     for size in arguments.sizes:
         width, height = map(int, size.split('x'))
         x = torch.rand(1, 3, height, width)
         taken: dict[str, list[float]] = {name: [] for name in runs}
+        products: dict[str, list[float]] = {name: [] for name in runs}  # what the matrix product does in those times
         for turn in range(arguments.rounds + 1):
             for name in list(taken):
                 try:
+                    rate = sgemm_rate()
                     start = time.perf_counter()
                     runs[name](x)
                     if turn:  # the first is the warm-up
                         taken[name].append(time.perf_counter() - start)
+                        products[name].append(taken[name][-1] * rate)
                 except Exception as error:
                     del taken[name]
                     fail(name, engine, precision, size, error)
         for name, times in taken.items():
-            seconds = medians[name, size] = median(times)
-            floor = 2 * multi_adds(build_network(weights[name], SCALE), SCALE, (SCALE * height, SCALE * width)) / rate
+            medians[name, size] = median(times)
+            operations = 2 * multi_adds(build_network(weights[name], SCALE), SCALE, (SCALE * height, SCALE * width))
             memory = peak_memory(weights[name], engine, precision, (width, height)) if arguments.memory else '-'
+            if name not in psnr:  # after the first latencies: images of other sizes may be compiled for
+                psnr[name] = psnr_set5(runs[name]) if arguments.psnr and weights[name].parent.parent == REFERENCE else None
             quality = '-' if psnr[name] is None else f'{psnr[name]:.3f}'
-            row(name, engine, precision, size, f'{seconds * 1000:.1f}', f'{seconds / floor:.2f}', memory, quality)
+            row(name, engine, precision, size, f'{medians[name, size] * 1000:.1f}', f'{median(products[name]) / operations:.2f}',
+                memory, quality)
     return medians
 
 
@@ -161,6 +167,7 @@ def main() -> None:
         weights, engine, precision, width, height = arguments.memory_of
         print(memory_of_this_process(weights, engine, precision, int(width), int(height)))
         return
+    keep_freed_memory()
     machine, rate = describe_machine('cuda' if ON_GPU else 'cpu'), sgemm_rate()
     print(f'{machine["device"]}; torch {machine["torch"]}, {machine["threads"]} threads; '
           f'sgemm on the CPU: {rate / 1e9:.1f} GFLOP/s')
@@ -170,7 +177,7 @@ def main() -> None:
         weights = {name: weights_of(name, Path(folder)) for name in arguments.networks}
         for engine in arguments.engines:
             for precision in arguments.precisions:
-                medians = measure(engine, precision, weights, arguments, rate)
+                medians = measure(engine, precision, weights, arguments)
                 for size in arguments.sizes:
                     against = [f'{rival} {medians["VapSR", size] / medians[rival, size]:.2f}' for rival in RIVALS
                                if ('VapSR', size) in medians and (rival, size) in medians]

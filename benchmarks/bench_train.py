@@ -34,7 +34,7 @@ NETWORKS = {
 }
 ON_GPU = torch.cuda.is_available()
 COPIES, DEPTHWISE, MEMORY, STEP, PACKS, BF16, COMPILE = (
-    'no layout copies', 'gradients of depthwise', 'freed memory is kept', 'optimisation step',
+    'no layout copies', 'depthwise convolutions', 'freed memory is kept', 'optimisation step',
     'packs' + ' and prefetching' * ON_GPU, 'amp: bf16', 'compile')
 FEATURES = [COPIES, STEP, PACKS, BF16, COMPILE] if ON_GPU else [COPIES, DEPTHWISE, MEMORY, STEP, PACKS]
 EQUAL_ITERATIONS = 20
