@@ -1,9 +1,9 @@
 """How fast each network enlarges by 4 on each engine, in one run: `python benchmarks/bench_infer.py`.
 
-Networks take turns on an engine, so that other work on the machine meets them alike; latencies are medians, from a float32
-image on the CPU to a float32 image on the CPU. The floor is the time that the network's multiply-accumulates would take at the
-rate of torch's matrix product (sgemm), which is measured in each turn, just before, with the same threads: the ratio is the
-median over the turns. Freed memory is kept, as `vapsr upscale` does. Peak memory is the growth of a fresh process.
+Latencies are medians, from a float32 image on the CPU to a float32 image on the CPU. The floor is the time that the network's
+multiply-accumulates would take at the rate of torch's matrix product (sgemm), which is measured before each image with the
+same threads, so that other work on the machine meets both alike: the ratio is the median over the images, and networks are
+compared by it. Freed memory is kept, as `vapsr upscale` does. Peak memory is the growth of a fresh process.
 PSNR is that of Set5 (Y channel, 4 pixels cropped), where VAPSR_REFERENCE, by default ../shared, has the authors' weights and
 the images; without them the weights are random, which changes no latency. What fails is a row with its reason.
 """
@@ -115,41 +115,35 @@ def fail(name: str, engine: str, precision: str, size: str, error: Exception) ->
     print(f'{name:<9}{engine:<13}{precision:<6}{size:<9}   {reason}', flush=True)
 
 
-def measure(engine: str, precision: str, weights: dict[str, Path], arguments: argparse.Namespace) -> dict[tuple[str, str], float]:
-    """Prints the rows of an engine; returns the latencies by network and size."""
-    runs, psnr, medians = {}, {}, {}
-    for name, path in weights.items():
-        try:
-            runs[name] = load_engine(path, scale=SCALE, engine=engine, precision=precision)
-        except Exception as error:  # whatever it is, the others go on
-            fail(name, engine, precision, '', error)
-    for size in arguments.sizes:
-        width, height = map(int, size.split('x'))
-        x = torch.rand(1, 3, height, width)
-        taken: dict[str, list[float]] = {name: [] for name in runs}
-        products: dict[str, list[float]] = {name: [] for name in runs}  # what the matrix product does in those times
-        for turn in range(arguments.rounds + 1):
-            for name in list(taken):
-                try:
-                    rate = sgemm_rate()
-                    start = time.perf_counter()
-                    runs[name](x)
-                    if turn:  # the first is the warm-up
-                        taken[name].append(time.perf_counter() - start)
-                        products[name].append(taken[name][-1] * rate)
-                except Exception as error:
-                    del taken[name]
-                    fail(name, engine, precision, size, error)
-        for name, times in taken.items():
-            medians[name, size] = median(times)
-            operations = 2 * multi_adds(build_network(weights[name], SCALE), SCALE, (SCALE * height, SCALE * width))
-            memory = peak_memory(weights[name], engine, precision, (width, height)) if arguments.memory else '-'
-            if name not in psnr:  # after the first latencies: images of other sizes may be compiled for
-                psnr[name] = psnr_set5(runs[name]) if arguments.psnr and weights[name].parent.parent == REFERENCE else None
-            quality = '-' if psnr[name] is None else f'{psnr[name]:.3f}'
-            row(name, engine, precision, size, f'{medians[name, size] * 1000:.1f}', f'{median(products[name]) / operations:.2f}',
-                memory, quality)
-    return medians
+def measure(name: str, weights: Path, engine: str, precision: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """Prints the rows of a network on an engine.
+
+    Returns:
+        By size, the operations that a matrix product would have done in the time of an image.
+    """
+    products: dict[str, float] = {}
+    size = ''
+    try:
+        run, psnr = load_engine(weights, scale=SCALE, engine=engine, precision=precision), None
+        for size in arguments.sizes:
+            width, height = map(int, size.split('x'))
+            x, taken, rates = torch.rand(1, 3, height, width), [], []
+            run(x)  # the warm-up
+            for _ in range(arguments.rounds):
+                rates.append(sgemm_rate())
+                start = time.perf_counter()
+                run(x)
+                taken.append(time.perf_counter() - start)
+            products[size] = median(seconds * rate for seconds, rate in zip(taken, rates))
+            operations = 2 * multi_adds(build_network(weights, SCALE), SCALE, (SCALE * height, SCALE * width))
+            memory = peak_memory(weights, engine, precision, (width, height)) if arguments.memory else '-'
+            if psnr is None and arguments.psnr and weights.parent.parent == REFERENCE:
+                psnr = psnr_set5(run)  # after the first latency: some engines compile for the sizes of these images
+            row(name, engine, precision, size, f'{median(taken) * 1000:.1f}', f'{products[size] / operations:.2f}', memory,
+                '-' if psnr is None else f'{psnr:.3f}')
+    except Exception as error:  # whatever it is, the others go on
+        fail(name, engine, precision, size, error)
+    return products
 
 
 def main() -> None:
@@ -158,7 +152,7 @@ def main() -> None:
     parser.add_argument('--engines', nargs='+', choices=ENGINES, default=list(ENGINES))
     parser.add_argument('--precisions', nargs='+', choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument('--sizes', nargs='+', metavar='WxH', default=['320x180', '960x540'], help='of the input')
-    parser.add_argument('--rounds', type=int, default=5, help='turns of each network')
+    parser.add_argument('--rounds', type=int, default=5, help='images of each size')
     parser.add_argument('--no-memory', dest='memory', action='store_false', help='leave peak memory out')
     parser.add_argument('--no-psnr', dest='psnr', action='store_false', help='leave PSNR out')
     parser.add_argument('--memory-of', nargs=5, dest='memory_of', help=argparse.SUPPRESS)
@@ -177,10 +171,10 @@ def main() -> None:
         weights = {name: weights_of(name, Path(folder)) for name in arguments.networks}
         for engine in arguments.engines:
             for precision in arguments.precisions:
-                medians = measure(engine, precision, weights, arguments)
+                products = {name: measure(name, path, engine, precision, arguments) for name, path in weights.items()}
                 for size in arguments.sizes:
-                    against = [f'{rival} {medians["VapSR", size] / medians[rival, size]:.2f}' for rival in RIVALS
-                               if ('VapSR', size) in medians and (rival, size) in medians]
+                    against = [f'{rival} {products["VapSR"][size] / products[rival][size]:.2f}' for rival in RIVALS
+                               if size in products.get('VapSR', {}) and size in products.get(rival, {})]
                     if against:
                         ratios.append(f'{engine:<13}{precision:<6}{size:<9}   ' + ', '.join(against))
     if ratios:

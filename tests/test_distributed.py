@@ -32,6 +32,24 @@ VapSRModel.optimize_parameters = optimize_parameters
 from vapsr_arch.cli import main
 main(['train', *sys.argv[1:]])
 """
+# Spoils what rank 1 trains on in iterations 4 and 5; each process leaves its weights.
+DIVERGING = """
+import os, sys, torch
+from vapsr_arch import plugin
+plugin.load()
+from vapsr_arch.models.vapsr_model import VapSRModel
+step = VapSRModel.optimize_parameters
+
+def optimize_parameters(self, current_iter):
+    if current_iter in (4, 5) and os.environ['RANK'] == '1':
+        self.lq = self.lq * torch.nan
+    step(self, current_iter)
+    torch.save(self.get_bare_model(self.net_g).state_dict(), f"rank{os.environ['RANK']}_{current_iter}.pth")
+
+VapSRModel.optimize_parameters = optimize_parameters
+from vapsr_arch.cli import main
+main(['train', *sys.argv[1:]])
+"""
 ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPOSITORY),
                'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}
 
@@ -99,6 +117,19 @@ def test_torchrun_starts_again_and_resumes(train_options: Callable[..., str]) ->
     assert result.returncode == 0, result.stderr
     assert re.search(r'Resuming training from epoch: \d, iter: 2\.', result.stderr)
     assert Path('experiments/small/training_states/4.state').is_file()
+
+
+def test_two_processes_go_back_together(train_options: Callable[..., str]) -> None:
+    Path('diverging.py').write_text(DIVERGING)
+    result = torchrun('diverging.py', '-opt', train_options(train={'total_iter': 7, 'nan_guard': {'patience': 2}}))
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count('Back to the weights of iteration 2, with the learning rate lowered to 5.000e-04') == 1
+    weights = {(rank, iteration): torch.load(f'rank{rank}_{iteration}.pth') for rank in (0, 1) for iteration in (2, 5, 7)}
+    for iteration in (2, 5, 7):
+        for name, weight in weights[0, iteration].items():
+            assert weight.isfinite().all() and torch.equal(weight, weights[1, iteration][name])
+    name = 'conv_first.weight'
+    assert torch.equal(weights[0, 5][name], weights[0, 2][name]) and not torch.equal(weights[0, 7][name], weights[0, 2][name])
 
 
 def test_processes_not_started_by_the_launcher(train_options: Callable[..., str], vapsr: Callable,
