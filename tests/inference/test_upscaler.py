@@ -15,6 +15,7 @@ from tests.conftest import photograph
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.checkpoints import build_network
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.inference.export import export_onnx, metadata
 from vapsr_arch.inference.upscaler import AUTO_HALO, Upscaler
 
 
@@ -241,3 +242,16 @@ def test_the_default_halo_is_no_larger_than_the_networks(tiny_weights: Path,
     assert upscaler.engine.halo < AUTO_HALO
     upscaler(photograph(200, 200, 0))
     assert max(map(max, sizes)) <= 16 + 2 * upscaler.engine.halo
+
+
+@pytest.mark.parametrize('engine', ['onnxruntime', 'openvino'])
+def test_engines_enlarge_tiles_alike(engine: str, upscale: Callable[..., np.ndarray], tiny_weights: Path, tmp_path: Path) -> None:
+    for module in ('onnx', 'onnxruntime', engine):
+        pytest.importorskip(module)
+    image = photograph(45, 70, 0)
+    expected = upscale(image).astype(int)
+    exported = tmp_path / 'tiny.onnx'
+    export_onnx(network := build_network(tiny_weights), exported, metadata(network))
+    for weights in (tiny_weights, exported):
+        enlarged = Upscaler(weights, engine=engine, tile=16, halo='full')(image)
+        assert np.abs(enlarged - expected).max() <= 1 and (enlarged != expected).mean() < 1e-3
