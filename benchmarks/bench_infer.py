@@ -1,9 +1,9 @@
 """How fast each network enlarges by 4 on each engine, in one run: `python benchmarks/bench_infer.py`.
 
 Latencies are medians, from a float32 image on the CPU to a float32 image on the CPU. The floor is the time that the network's
-multiply-accumulates would take at the rate of torch's matrix product (sgemm), which is measured before each image with the
-same threads, so that other work on the machine meets both alike: the ratio is the median over the images, and networks are
-compared by it. Freed memory is kept, as `vapsr upscale` does. Peak memory is the growth of a fresh process.
+multiply-accumulates would take at the rate of torch's matrix product (sgemm), which is measured before each image on the
+same device and threads, so that other work on the machine meets both alike: the ratio is the median over the images, and
+networks are compared by it. Freed memory is kept, as `vapsr upscale` does. Peak memory is the growth of a fresh process.
 PSNR is that of Set5 (Y channel, 4 pixels cropped), where VAPSR_REFERENCE, by default ../shared, has the authors' weights and
 the images; without them the weights are random, which changes no latency. What fails is a row with its reason.
 """
@@ -55,13 +55,18 @@ def weights_of(name: str, folder: Path) -> Path:
     return path
 
 
-def sgemm_rate(size: int = 2048, repeats: int = 3) -> float:
+def device_of(engine: str) -> str:
+    """Where an engine computes."""
+    return 'cuda' if ON_GPU and engine in ('torch', 'compile') else 'cpu'
+
+
+def sgemm_rate(device: str, size: int = 2048, repeats: int = 3) -> float:
     """Floating-point operations a second of a matrix product: the best of several."""
-    a, b = torch.rand(2, size, size)
+    a, b = torch.rand(2, size, size, device=device)
     taken = []
     for _ in range(repeats):
         start = time.perf_counter()
-        torch.mm(a, b)
+        torch.mm(a, b)[0, 0].item()  # a number of it, so that a GPU has finished
         taken.append(time.perf_counter() - start)
     return 2 * size**3 / min(taken)
 
@@ -90,7 +95,7 @@ def memory_of_this_process(weights: str, engine: str, precision: str, width: int
     run = load_engine(weights, scale=SCALE, engine=engine, precision=precision)
     run(torch.rand(1, 3, 32, 40))  # loads what is loaded once
     x = torch.rand(1, 3, height, width)
-    if ON_GPU and engine in ('torch', 'compile'):
+    if device_of(engine) == 'cuda':
         torch.cuda.reset_peak_memory_stats()
         run(x)
         return torch.cuda.max_memory_allocated()
@@ -130,7 +135,7 @@ def measure(name: str, weights: Path, engine: str, precision: str, arguments: ar
             x, taken, rates = torch.rand(1, 3, height, width), [], []
             run(x)  # the warm-up
             for _ in range(arguments.rounds):
-                rates.append(sgemm_rate())
+                rates.append(sgemm_rate(device_of(engine)))
                 start = time.perf_counter()
                 run(x)
                 taken.append(time.perf_counter() - start)
@@ -162,7 +167,7 @@ def main() -> None:
         print(memory_of_this_process(weights, engine, precision, int(width), int(height)))
         return
     keep_freed_memory()
-    machine, rate = describe_machine('cuda' if ON_GPU else 'cpu'), sgemm_rate()
+    machine, rate = describe_machine('cuda' if ON_GPU else 'cpu'), sgemm_rate('cpu')
     print(f'{machine["device"]}; torch {machine["torch"]}, {machine["threads"]} threads; '
           f'sgemm on the CPU: {rate / 1e9:.1f} GFLOP/s')
     row('network', 'engine', '', 'input', 'ms', 'x floor', 'MiB', 'PSNR')
