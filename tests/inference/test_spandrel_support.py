@@ -2,6 +2,9 @@
 
 import contextlib
 import inspect
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.conftest import REPOSITORY
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.checkpoints import build_network
 from vapsr_arch.convert import convert
@@ -205,3 +209,13 @@ def test_an_architecture_of_the_same_id_stays() -> None:
     registry.add(other)
     install(registry)
     assert registry['PAN'] is other and 'VapSR' in registry
+
+
+def test_the_two_lines_suffice_in_a_new_process(tmp_path: Path) -> None:
+    """Neither needs BasicSR, whose import mends torchvision's for all others here."""
+    torch.save(NETWORKS['VapSR'](num_feat=8, num_block=1, d_atten=16).state_dict(), tmp_path / 'net.pth')
+    lines = ('from vapsr_arch.inference import spandrel_support; spandrel_support.install(); import spandrel, sys; '
+             'print(spandrel.ModelLoader().load_from_file("net.pth").architecture.name, "basicsr" in sys.modules)')
+    done = subprocess.run([sys.executable, '-c', lines], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
+                          capture_output=True, text=True)
+    assert done.stdout == 'VapSR False\n', done.stderr

@@ -13,7 +13,16 @@ x3 cannot be used this way.
 """
 
 import torch
-from spandrel import (
+from torch import nn
+
+from vapsr_arch.archs import NETWORKS
+from vapsr_arch.archs.blocks import CCA
+from vapsr_arch.checkpoints import mismatch
+from vapsr_arch.compat import define_torchvision_operators
+
+define_torchvision_operators()  # spandrel imports torchvision
+
+from spandrel import (  # noqa: E402
     MAIN_REGISTRY,
     Architecture,
     ArchRegistry,
@@ -23,11 +32,6 @@ from spandrel import (
     SizeRequirements,
     StateDict,
 )
-from torch import nn
-
-from vapsr_arch.archs import NETWORKS
-from vapsr_arch.archs.blocks import CCA
-from vapsr_arch.checkpoints import mismatch
 
 _PAN_NAMES = {'out_nc': 'num_out_ch', 'nf': 'num_feat', 'nb': 'num_block'}  # what PAN's authors call what others call so
 
