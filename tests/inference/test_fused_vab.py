@@ -1,5 +1,6 @@
 """The fused attention block gives what the plain network gives, wherever and however it runs."""
 
+import copy
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,7 @@ import cv2
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from vapsr_arch.archs import native
 from vapsr_arch.archs.vapsr_arch import VAB, VapSR
@@ -89,6 +91,70 @@ def test_the_number_of_threads_changes_nothing(batch: int, compiled: None) -> No
         torch.set_num_threads(threads)
         outputs.append(fused(x))
     assert all(torch.equal(output, outputs[0]) for output in outputs)
+
+
+@pytest.fixture
+def bf16(compiled: None) -> None:
+    if fused_vab.kernel(torch.bfloat16) is None:
+        pytest.skip('this processor does not multiply bf16 (AVX512_BF16)')
+
+
+def bf16_operands(vab: VAB, x: torch.Tensor) -> torch.Tensor:
+    """What the block gives in float32 where the operands of the 1x1 convolutions alone are rounded, and the output."""
+    attention = vab.atten_branch
+    u = F.gelu(vab.proj_1(x))
+    product = u * attention.depthwise_dilated(attention.depthwise(attention.pointwise(u.bfloat16().float())))
+    y = x + vab.proj_2(product.bfloat16().float())
+    return vab.pixel_norm(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).bfloat16()
+
+
+@pytest.mark.parametrize('d_model, height, width', [(48, 1, 1), (32, 7, 5), (48, 33, 17), (48, 9, 169), (32, 24, 343)])
+def test_bf16_rounds_operands_alone(d_model: int, height: int, width: int, bf16: None) -> None:
+    vab = random_vab(d_model).bfloat16()
+    fused, vab = FusedVAB(vab), copy.deepcopy(vab).float()
+    x = torch.randn(3, d_model, height, width).bfloat16()
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        got = fused(x)
+        assert got.dtype == torch.bfloat16
+        torch.testing.assert_close(got, bf16_operands(vab, x.float()), rtol=2**-7, atol=2**-8)
+
+
+def test_bf16_is_nearer_to_float32_than_torch_is(bf16: None) -> None:
+    exact = random_network(**VAPSR)
+    half = copy.deepcopy(exact).bfloat16()
+    x = torch.rand(1, 3, 60, 70)
+    with torch.inference_mode():
+        ours, plain = ((network(x.bfloat16()).float() - exact(x)).pow(2).mean() for network in (fuse(half), half))
+    assert ours < plain
+
+
+def test_precisions_without_a_kernel_stay_plain(compiled: None, monkeypatch: pytest.MonkeyPatch,
+                                                caplog: pytest.LogCaptureFixture) -> None:
+    fused_vab._say_once.cache_clear()
+    plain = random_network(**VAPSR).half()
+    with caplog.at_level('INFO', 'basicsr'):
+        fused = fuse(plain)
+    assert not any(isinstance(module, FusedVAB) for module in fused.modules())
+    assert 'Attention blocks in torch.float16 are not fused on this processor.' in caplog.messages
+
+
+def test_compiled_networks_keep_the_kernel(compiled: None) -> None:
+    called = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> torch.fx.GraphModule:
+        called.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    vab = random_vab()
+    assert_same(torch.compile(FusedVAB(vab), backend=backend, fullgraph=True), vab, torch.randn(1, 48, 8, 9))
+    assert 'vapsr_arch.fused_vab.default' in called and not any('conv' in name for name in called)
+
+
+def test_the_operator_is_sound(compiled: None) -> None:
+    fused = FusedVAB(random_vab())
+    for x in (torch.randn(2, 48, 8, 9), torch.randn(2, 48, 8, 9).contiguous(memory_format=torch.channels_last)):
+        torch.library.opcheck(torch.ops.vapsr_arch.fused_vab, (x, fused.parameters_packed, 64))
 
 
 def test_any_memory_format_is_taken(compiled: None) -> None:

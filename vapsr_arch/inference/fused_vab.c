@@ -1,4 +1,4 @@
-/* A vast-receptive-field attention block (VAB) in one pass over the image, float32, N x H x W x C (channels_last).
+/* A vast-receptive-field attention block (VAB) in one pass over the image, N x H x W x C (channels_last), float32 or bf16.
  *
  *     u = gelu(proj_1 x)                              1x1, d_model -> d_atten
  *     d = depthwise(pointwise u)                      p = 1x1, then 5x5
@@ -11,10 +11,16 @@
  * A strip hands the columns that the next one needs on to it, so that nothing is computed twice but at the borders between
  * the parts of the image that different threads work on.
  *
- * In the rings and rows, channels come in blocks of 16: row[channel / 16][column][channel % 16]. Weights are packed alike. */
+ * In the rings and rows, channels come in blocks of 16: row[channel / 16][column][channel % 16]. Weights are packed alike.
+ *
+ * In bf16, the image and the operands of the 1x1 convolutions are rounded to it; everything else, sums first, is float32. */
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 #define BLOCK 16  /* channels */
 #define STRIP 168 /* columns; a multiple of the tiles below, times the dilation. Narrower ones hand more on than they save */
@@ -46,6 +52,7 @@
 #define PIXELS 2
 #endif
 #define VECS (BLOCK / LANES)
+#define LINE 64 /* bytes of a cache line */
 #define AHEAD 4 /* cache lines fetched while a tile takes in BLOCK channels */
 
 #define INLINE static inline __attribute__((always_inline))
@@ -64,16 +71,39 @@ INLINE vec load(const float *p) {
 
 INLINE void store(float *p, vec v) { memcpy(p, &v, sizeof v); }
 
+/* What float32 and bf16 differ in: the size of a number of the image, and its reading and writing in vectors. */
+#if defined(__AVX512BF16__)
+INLINE size_t image_size(int bf16) { return bf16 ? sizeof(uint16_t) : sizeof(float); }
+
+INLINE vec load_image(const char *image, int bf16) {
+    if (!bf16)
+        return load((const float *)image);
+    return (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)image)), 16);
+}
+
+INLINE void store_image(char *image, vec v, int bf16) {
+    if (!bf16)
+        store((float *)image, v);
+    else
+        _mm256_storeu_si256((__m256i *)image, (__m256i)_mm512_cvtneps_pbh((__m512)v));
+}
+#else
+INLINE size_t image_size(int bf16) { return (void)bf16, sizeof(float); }
+INLINE vec load_image(const char *image, int bf16) { return (void)bf16, load((const float *)image); }
+INLINE void store_image(char *image, vec v, int bf16) { (void)bf16, store((float *)image, v); }
+#endif
+
 /* Pointers into the packed parameters of one VAB, in this order. */
 typedef struct {
     const float *proj_1, *proj_1_bias, *pointwise, *pointwise_bias, *depthwise, *depthwise_bias, *dilated, *dilated_bias,
         *proj_2, *proj_2_bias, *norm, *norm_bias;
 } Parameters;
 
-static Parameters unpack(const float *p, long d_model, long d_atten) {
+static Parameters unpack(const float *p, long d_model, long d_atten, int bf16) {
     Parameters q;
-    const long sizes[] = {d_model * d_atten, d_atten, d_atten * d_atten, d_atten, TAPS * d_atten, d_atten, TAPS * d_atten,
-                          d_atten, d_atten * d_model, d_model, d_model, d_model};
+    const long each = bf16 ? 2 : 1; /* weights of a 1x1 convolution in the place of a float */
+    const long sizes[] = {d_model * d_atten / each, d_atten, d_atten * d_atten / each, d_atten, TAPS * d_atten, d_atten,
+                          TAPS * d_atten, d_atten, d_atten * d_model / each, d_model, d_model, d_model};
     const float **const fields[] = {&q.proj_1, &q.proj_1_bias, &q.pointwise, &q.pointwise_bias, &q.depthwise,
                                     &q.depthwise_bias, &q.dilated, &q.dilated_bias, &q.proj_2, &q.proj_2_bias, &q.norm,
                                     &q.norm_bias};
@@ -83,10 +113,13 @@ static Parameters unpack(const float *p, long d_model, long d_atten) {
 }
 
 /* A 1x1 convolution of `count` columns and a few more; weight[out block][in channel][16]. Arithmetic is all it waits for:
- * meanwhile `ahead`, memory that is needed soon, of `ahead_size` floats, comes nearer. */
+ * meanwhile `ahead`, memory that is needed soon, of `ahead_size` bytes, comes nearer. */
+typedef void Conv1x1(const float *in, float *out, const float *weight, const float *bias, long in_channels, long out_channels,
+                     long count, const char *ahead, size_t ahead_size);
+
 static void conv1x1(const float *in, float *out, const float *weight, const float *bias, long in_channels, long out_channels,
-                    long count, const float *ahead, long ahead_size) {
-    const float *const ahead_end = ahead + ahead_size;
+                    long count, const char *ahead, size_t ahead_size) {
+    const char *const ahead_end = ahead + ahead_size;
     for (long column = 0; column < count; column += PIXELS)
         for (long o = 0; o < out_channels; o += BLOCK) {
             const float *x = in + column * BLOCK, *w = weight + o * in_channels;
@@ -95,7 +128,7 @@ static void conv1x1(const float *in, float *out, const float *weight, const floa
                 UNROLL for (int v = 0; v < VECS; v++)
                     sums[i][v] = load(bias + o + v * LANES);
             for (long c = 0; c < in_channels; c += BLOCK, x += COLUMNS * BLOCK) {
-                for (int i = 0; i < AHEAD && ahead < ahead_end; i++, ahead += BLOCK)
+                for (int i = 0; i < AHEAD && ahead < ahead_end; i++, ahead += LINE)
                     __builtin_prefetch(ahead);
                 UNROLL4 for (int k = 0; k < BLOCK; k++, w += BLOCK)
                     UNROLL for (int i = 0; i < PIXELS; i++)
@@ -107,6 +140,35 @@ static void conv1x1(const float *in, float *out, const float *weight, const floa
                     store(out + o * COLUMNS + (column + i) * BLOCK + v * LANES, sums[i][v]);
         }
 }
+
+#if defined(__AVX512BF16__)
+/* In bf16: an instruction multiplies two input channels at once; weight[out block][in channel / 2][16][2]. */
+static void conv1x1_bf16(const float *in, float *out, const float *weight, const float *bias, long in_channels,
+                         long out_channels, long count, const char *ahead, size_t ahead_size) {
+    const char *const ahead_end = ahead + ahead_size;
+    int32_t pairs[in_channels / BLOCK][PIXELS][BLOCK / 2];
+    for (long column = 0; column < count; column += PIXELS) {
+        for (long c = 0; c < in_channels; c += BLOCK)
+            UNROLL for (int i = 0; i < PIXELS; i++)
+                store_image((char *)pairs[c / BLOCK][i], load(in + c * COLUMNS + (column + i) * BLOCK), 1);
+        for (long o = 0; o < out_channels; o += BLOCK) {
+            const float *w = weight + o * in_channels / 2;
+            __m512 sums[PIXELS];
+            UNROLL for (int i = 0; i < PIXELS; i++)
+                sums[i] = (__m512)load(bias + o);
+            for (long c = 0; c < in_channels / BLOCK; c++) {
+                for (int i = 0; i < AHEAD / 2 && ahead < ahead_end; i++, ahead += LINE)
+                    __builtin_prefetch(ahead);
+                UNROLL for (int k = 0; k < BLOCK / 2; k++, w += BLOCK)
+                    UNROLL for (int i = 0; i < PIXELS; i++)
+                        sums[i] = _mm512_dpbf16_ps(sums[i], (__m512bh)load(w), (__m512bh)_mm512_set1_epi32(pairs[c][i][k]));
+            }
+            UNROLL for (int i = 0; i < PIXELS; i++)
+                store(out + o * COLUMNS + (column + i) * BLOCK, (vec)sums[i]);
+        }
+    }
+}
+#endif
 
 /* gelu(x) = x Phi(x) = max(x, 0) - |x| / 2 erfc(|x| / sqrt 2), with erfc(a / sqrt 2) = p(a)^-16, the form of Abramowitz and
  * Stegun, Handbook of Mathematical Functions, 7.1.28. The coefficients are a minimax fit to gelu itself: off by 2e-7, and
@@ -177,15 +239,16 @@ INLINE float total(vec v) {
 
 /* out = LayerNorm(x + y) over the channels of each pixel; x and out are N x H x W x C, y is a row, overwritten. Each pass
  * goes over all columns, so that the sums of one do not wait for those of another. */
-static void add_and_norm(const float *x, float *y, float *out, const float *weight, const float *bias, long channels,
-                         long count) {
+INLINE void add_and_norm(const char *x, float *y, char *out, const float *weight, const float *bias, long channels,
+                         long count, const int bf16) {
+    const size_t size = image_size(bf16);
     float means[STRIP], scales[STRIP];
     for (long i = 0; i < count; i++) {
         vec sum = {0};
         for (long c = 0; c < channels; c += BLOCK)
             UNROLL for (int v = 0; v < BLOCK; v += LANES) {
                 float *const at = y + c * COLUMNS + i * BLOCK + v;
-                const vec value = load(at) + load(x + i * channels + c + v);
+                const vec value = load(at) + load_image(x + (i * channels + c + v) * size, bf16);
                 store(at, value);
                 sum += value;
             }
@@ -204,7 +267,8 @@ static void add_and_norm(const float *x, float *y, float *out, const float *weig
         for (long c = 0; c < channels; c += BLOCK)
             UNROLL for (int v = 0; v < BLOCK; v += LANES) {
                 const vec off = load(y + c * COLUMNS + i * BLOCK + v) - means[i];
-                store(out + i * channels + c + v, off * scales[i] * load(weight + c + v) + load(bias + c + v));
+                store_image(out + (i * channels + c + v) * size, off * scales[i] * load(weight + c + v) + load(bias + c + v),
+                            bf16);
             }
 }
 
@@ -244,8 +308,9 @@ static long scratch_size(long height, long d_model, long d_atten) {
            (height + 2 * REACH_P) * d_atten * (REACH_P + 4 + MARGIN);
 }
 
-static void vab_region(const float *x, float *out, float *scratch, Parameters q, long height, long width, long d_model,
-                       long d_atten, Region region) {
+INLINE void vab_region(const char *x, char *out, float *scratch, Parameters q, long height, long width, long d_model,
+                       long d_atten, Region region, Conv1x1 *const conv, const int bf16) {
+    const size_t pixel_size = d_model * image_size(bf16);
     const long first_row = MAX(region.top - REACH_P, 0), last_row = MIN(region.bottom + REACH_P, height);
     const long carried = (last_row - first_row) * d_atten, row_size = d_atten * COLUMNS;
     Ring u = {.depth = DEPTH_U, .kept = REACH_P}, p = {.depth = DEPTH_P, .kept = 4}, d = {.depth = DEPTH_D, .kept = MARGIN};
@@ -266,14 +331,16 @@ static void vab_region(const float *x, float *out, float *scratch, Parameters q,
             if (row < last_row) { /* u and p, from column `left` */
                 const long count = MIN(MIN(region.right + REACH_P, width) - left, STRIP);
                 float *const u_row = ring_row(&u, row, d_atten) + MARGIN * BLOCK;
-                const float *const here = x + (row * width + left) * d_model;
+                const char *const here = x + (row * width + left) * pixel_size;
                 for (long i = 0; i < count; i++)
                     for (long c = 0; c < d_model; c += BLOCK)
-                        memcpy(x_row + c * COLUMNS + i * BLOCK, here + i * d_model + c, sizeof(float) * BLOCK);
-                conv1x1(x_row, u_row, q.proj_1, q.proj_1_bias, d_model, d_atten, count, here, 0);
+                        for (int v = 0; v < BLOCK; v += LANES)
+                            store(x_row + c * COLUMNS + i * BLOCK + v,
+                                  load_image(here + i * pixel_size + (c + v) * image_size(bf16), bf16));
+                conv(x_row, u_row, q.proj_1, q.proj_1_bias, d_model, d_atten, count, here, 0);
                 gelu(u_row, d_atten, count);
-                conv1x1(u_row, ring_row(&p, row, d_atten) + MARGIN * BLOCK, q.pointwise, q.pointwise_bias, d_atten, d_atten,
-                        count, here + width * d_model, row + 1 < last_row ? count * d_model : 0);
+                conv(u_row, ring_row(&p, row, d_atten) + MARGIN * BLOCK, q.pointwise, q.pointwise_bias, d_atten, d_atten,
+                     count, here + width * pixel_size, row + 1 < last_row && count > 0 ? count * pixel_size : 0);
                 hand_over(&u, row, first_row, d_atten, STRIP, left == first_column);
                 hand_over(&p, row, first_row, d_atten, MAX(count, 0), left == first_column);
             }
@@ -303,9 +370,9 @@ static void vab_region(const float *x, float *out, float *scratch, Parameters q,
                 }
                 depthwise_dilated(rows, product, ring_row(&u, out_row, d_atten) + (MARGIN + from - left) * BLOCK, q.dilated,
                                   q.dilated_bias, d_atten, count);
-                const long at = (out_row * width + from) * d_model;
-                conv1x1(product, y_row, q.proj_2, q.proj_2_bias, d_atten, d_model, count, out + at, count * d_model);
-                add_and_norm(x + at, y_row, out + at, q.norm, q.norm_bias, d_model, count);
+                const size_t at = (out_row * width + from) * pixel_size;
+                conv(product, y_row, q.proj_2, q.proj_2_bias, d_atten, d_model, count, out + at, count * pixel_size);
+                add_and_norm(x + at, y_row, out + at, q.norm, q.norm_bias, d_model, count, bf16);
             }
         }
 }
@@ -324,16 +391,14 @@ static long rows_of_grid(long height, long width, long parts) {
     return best;
 }
 
-/* x, out: batch x height x width x d_model, apart from each other; d_model and d_atten are multiples of 16.
- * Returns 0, or 1 where memory is wanting. */
-int fused_vab(const float *x, float *out, const float *parameters, long batch, long height, long width, long d_model,
-              long d_atten, int threads) {
+INLINE int run(const char *x, char *out, const float *parameters, long batch, long height, long width, long d_model,
+               long d_atten, int threads, Conv1x1 *const conv, const int bf16) {
     threads = MAX(MIN(threads, batch * height * width / LEAST), 1);
     long common = threads; /* the images are divided only as far as there are more threads */
     while (batch % common || threads % common)
         common--;
     const long parts = threads / common, rows = rows_of_grid(height, width, parts), columns = parts / rows;
-    const Parameters q = unpack(parameters, d_model, d_atten);
+    const Parameters q = unpack(parameters, d_model, d_atten, bf16);
     const size_t size = (scratch_size(height, d_model, d_atten) * sizeof(float) + 63) / 64 * 64;
     char *const scratch = aligned_alloc(64, size * threads);
     if (!scratch)
@@ -341,11 +406,28 @@ int fused_vab(const float *x, float *out, const float *parameters, long batch, l
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int t = 0; t < threads; t++)
         for (long i = batch * parts * t / threads; i < batch * parts * (t + 1) / threads; i++) {
-            const long image = i / parts * height * width * d_model, r = i % parts / columns, c = i % columns;
+            const long image = i / parts * height * width * d_model * image_size(bf16);
+            const long r = i % parts / columns, c = i % columns;
             const Region region = {height * r / rows, height * (r + 1) / rows, width * c / columns, width * (c + 1) / columns};
             if (region.top < region.bottom && region.left < region.right)
-                vab_region(x + image, out + image, (float *)(scratch + size * t), q, height, width, d_model, d_atten, region);
+                vab_region(x + image, out + image, (float *)(scratch + size * t), q, height, width, d_model, d_atten, region,
+                           conv, bf16);
         }
     free(scratch);
     return 0;
 }
+
+/* x, out: batch x height x width x d_model, apart from each other; d_model and d_atten are multiples of 16.
+ * Returns 0, or 1 where memory is wanting. */
+int fused_vab(const float *x, float *out, const float *parameters, long batch, long height, long width, long d_model,
+              long d_atten, int threads) {
+    return run((const char *)x, (char *)out, parameters, batch, height, width, d_model, d_atten, threads, conv1x1, 0);
+}
+
+#if defined(__AVX512BF16__)
+/* The same with x and out in bf16, and with the weights of the 1x1 convolutions in it. */
+int fused_vab_bf16(const uint16_t *x, uint16_t *out, const float *parameters, long batch, long height, long width,
+                   long d_model, long d_atten, int threads) {
+    return run((const char *)x, (char *)out, parameters, batch, height, width, d_model, d_atten, threads, conv1x1_bf16, 1);
+}
+#endif

@@ -18,7 +18,7 @@ GRAPHS = 4  # shapes whose CUDA graph is kept: whole tiles and those of the righ
 
 
 class TorchEngine:
-    """A network of torch, in channels_last. VapSR's attention blocks are fused: on a CPU in fp32, and on a GPU with Triton.
+    """A network of torch, in channels_last. VapSR's attention blocks are fused: on a CPU in C, and on a GPU with Triton.
 
     On a GPU the network's kernels are launched as one CUDA graph a shape.
 
@@ -39,7 +39,7 @@ class TorchEngine:
         """What runs the network, from its input to its output on the device."""
         if self.device.type == 'cuda':
             return _CudaGraphs(fuse_attention(self.network))
-        return fuse(self.network) if self.dtype == torch.float32 else self.network
+        return fuse(self.network)
 
     def __call__(self, x: Tensor) -> Tensor:
         check_input(type(self.network).__name__, x, self.num_in_ch, self.min_size)
@@ -104,7 +104,8 @@ class CompiledEngine(TorchEngine):
     def prepare(self) -> Callable[[Tensor], Tensor]:
         # Freezing folds constants and lets oneDNN reorder the weights once; it wants gradients off, which they are. Dynamic
         # sizes are compiled once: tiles at the edges, and pictures, come in many.
-        return torch.compile(self.network, dynamic=True, fullgraph=True, options={'freezing': True})
+        network = fuse(self.network) if self.device.type == 'cpu' else self.network
+        return torch.compile(network, dynamic=True, fullgraph=True, options={'freezing': True})
 
     def __call__(self, x: Tensor) -> Tensor:
         with self.lock:
