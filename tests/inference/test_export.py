@@ -13,6 +13,7 @@ from torch import Tensor
 from tests.conftest import Finished
 from tests.inference.export_helpers import SMALL, save, small_network
 from vapsr_arch import __version__
+from vapsr_arch.archs.vapsr_arch import VapSR
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.inference import export
 from vapsr_arch.inference.engines import load_engine
@@ -34,6 +35,34 @@ def test_a_rewritten_network_gives_the_same(form: Callable) -> None:
         torch.testing.assert_close(rewritten(x), network(x))
     assert rewritten is not network and 'body.0.proj_1.weight' in network.state_dict()
     assert form(small_network('RFDN')).state_dict().keys() == small_network('RFDN').state_dict().keys()
+
+
+@pytest.mark.parametrize('fp16', [False, True])
+def test_the_features_have_the_images_size(fp16: bool) -> None:
+    onnx = pytest.importorskip('onnx')
+    network = small_network('VapSR-S')
+    model = onnx.load_model_from_string(export.onnx_model(for_onnxruntime(network), {}, fp16))
+    onnx.checker.check_model(onnx.shape_inference.infer_shapes(model, strict_mode=True, check_type=True))
+    named = {info.name: [dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim]
+             for info in model.graph.value_info}
+    convolutions = [node.output[0] for node in model.graph.node if node.op_type == 'Conv']
+    assert [named.get(name) for name in convolutions].count(None) == (network.scale == 4)  # that of the enlarged features
+    x = torch.rand(2, 3, 9, 13)
+    features = network.conv_first(x)
+    assert named[convolutions[0]] == ['batch', features.shape[1], 'height', 'width'] and features.shape[2:] == x.shape[2:]
+
+
+def test_onnxruntime_changes_layouts_at_the_norm_alone(tmp_path: Path) -> None:
+    onnx, onnxruntime = pytest.importorskip('onnx'), pytest.importorskip('onnxruntime')
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / 'optimized.onnx')
+    network = VapSR(num_feat=32, num_block=4)
+    onnxruntime.InferenceSession(export.onnx_model(for_onnxruntime(network), {}), options, providers=['CPUExecutionProvider'])
+    operators = Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
+    if not operators['ReorderOutput']:
+        pytest.skip('ONNX Runtime has no layout of its own on this processor')
+    assert operators['Transpose'] <= 2  # where the blocks begin and end
+    assert operators['ReorderOutput'] <= 4 + 4  # the tail's beside the blocks'
 
 
 def test_the_command_writes_files_that_engines_read(folder: Path, vapsr: Callable[..., Finished]) -> None:

@@ -7,11 +7,13 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vapsr_arch import __version__
+from vapsr_arch.archs.vapsr_arch import VapSR
 from vapsr_arch.checkpoints import infer
 from vapsr_arch.data.fetch import file_sum
 from vapsr_arch.errors import VapsrError
@@ -83,8 +85,29 @@ def onnx_model(network: nn.Module, facts: Mapping[str, str], fp16: bool = False)
                               'image': {0: 'batch', 2: 'height', 3: 'width'},
                               'enlarged': {0: 'batch', 2: 'enlarged_height', 3: 'enlarged_width'}})
     model = onnx.load_model_from_string(buffer.getvalue())
+    if isinstance(network, VapSR):
+        _name_sizes(model.graph, onnx.TensorProto.FLOAT16 if fp16 else onnx.TensorProto.FLOAT)
     onnx.helper.set_model_props(model, dict(facts))
     return model.SerializeToString()
+
+
+def _name_sizes(graph: Any, number: int) -> None:
+    """Says that all features of a VapSR have the image's size, up to the first that are enlarged.
+
+    ONNX Runtime, which does not see it of dilated convolutions, then multiplies features in the layout of its convolutions.
+
+    Args:
+        graph: The network, an onnx.GraphProto.
+        number: What its numbers are, an onnx.TensorProto.DataType.
+    """
+    import onnx
+    channels = {weight.name: weight.dims[0] for weight in graph.initializer}
+    for node in graph.node:
+        if node.op_type == 'DepthToSpace':
+            return
+        if node.op_type == 'Conv':
+            graph.value_info.append(onnx.helper.make_tensor_value_info(
+                node.output[0], number, ['batch', channels[node.input[1]], 'height', 'width']))
 
 
 def check(name: Path, run: Callable[[Tensor], Tensor], network: nn.Module, precision: str = 'fp32',

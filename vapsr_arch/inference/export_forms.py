@@ -15,12 +15,9 @@ from torch.nn import functional as F
 from vapsr_arch.archs.vapsr_arch import VAB, VapSR
 
 
-def _linear(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    return F.linear(x, conv.weight[:, :, 0, 0], conv.bias)
-
-
 class ChannelsLastVAB(nn.Module):
-    """For ONNX Runtime, which fuses transpositions with what it does around a depthwise convolution, but none elsewhere.
+    """For ONNX Runtime, which fuses the transpositions at both ends with its own changes of layout, but only where nothing
+    else takes what is transposed: the residual stays in channels_last.
 
     Args:
         block: The block; this one takes and gives N x H x W x C.
@@ -31,11 +28,9 @@ class ChannelsLastVAB(nn.Module):
         self.block = block
 
     def forward(self, x: Tensor) -> Tensor:
-        block, attention = self.block, self.block.atten_branch
-        y = F.gelu(_linear(block.proj_1, x))
-        view = attention.depthwise(_linear(attention.pointwise, y).permute(0, 3, 1, 2))
-        view = attention.depthwise_dilated(view).permute(0, 2, 3, 1)
-        return block.pixel_norm(x + _linear(block.proj_2, y * view))
+        block = self.block
+        y = block.proj_2(block.atten_branch(F.gelu(block.proj_1(x.permute(0, 3, 1, 2)))))
+        return block.pixel_norm(x + y.permute(0, 2, 3, 1))
 
 
 class ChannelsFirstVAB(nn.Module):
