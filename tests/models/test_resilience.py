@@ -1,6 +1,6 @@
 """A run that is stopped and resumed ends as one that was not; what is saved is whole; what cannot be saved is an error."""
 
-import os
+import re
 import signal
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import Finished
-from tests.models.training_helpers import RUN, network, signal_at, states
+from tests.models.training_helpers import RUN, network, signal_at, signal_at_image, states
 
 
 @pytest.mark.parametrize('stop, changes', [
@@ -41,17 +41,24 @@ def test_ctrl_c_saves_and_exits_with_130(train_options: Callable[..., str], vaps
     assert states() == ['1.state']
 
 
-def test_a_signal_during_validation_saves_too(train_options: Callable[..., str], vapsr: Callable[..., Finished],
-                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    from vapsr_arch.models.vapsr_model import VapSRModel
-    enlarge = VapSRModel._enlarge
-
-    def send(model: VapSRModel, data: dict) -> tuple:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return enlarge(model, data)
-    monkeypatch.setattr(VapSRModel, '_enlarge', send)
-    assert vapsr('train', '-opt', train_options(val={'val_freq': 1})).code == 128 + signal.SIGTERM
-    assert states() == ['1.state']
+@pytest.mark.parametrize('image, iteration', [(2, 2), (7, 4), (10, 5)])
+def test_a_validation_that_a_signal_ends_is_made_up_for(
+        image: int, iteration: int, train_options: Callable[..., str], vapsr: Callable[..., Finished],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """After iterations 2, which is saved before, and 4 and 5, which are not; 5 is the last. The PSNR that counts is the first."""
+    options = train_options(train={'total_iter': 5}, val={'val_freq': 2, 'metrics': {'psnr': {'better': 'lower'}}},
+                            logger={'save_checkpoint_freq': 2 if iteration == 2 else 3})
+    figures = re.findall(r'# psnr: (\S+)', vapsr('train', '-opt', options).err)
+    undisturbed = network(), network('best_psnr')
+    with monkeypatch.context() as patch:
+        signal_at_image(patch, image)
+        stopped = vapsr('train', '-opt', options)
+    assert stopped.code == 128 + signal.SIGTERM and f'after iteration {iteration}; --auto_resume' in stopped.err
+    assert f'{iteration}.state' in states()
+    resumed = vapsr('train', '-opt', options, '--auto_resume')
+    assert resumed.code == 0 and f'iter: {iteration}.' in resumed.err
+    assert re.findall(r'# psnr: (\S+)', stopped.err + resumed.err) == figures
+    assert (network(), network('best_psnr')) == undisturbed
 
 
 def test_auto_resume_passes_over_what_is_not_complete(train_options: Callable[..., str],
