@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.models import training_process
-from tests.models.training_helpers import RUN, at_iterations, network, states
+from tests.models.training_helpers import RUN, at_iterations, network, signal_at_image, states
 
 LOG = Path('log.txt')
 
@@ -53,6 +53,28 @@ def test_killed_twenty_times_ends_with_the_same_bytes(train_options: Callable[..
     finished(*arguments, '--auto_resume')
     assert (network(), network('best_psnr')) == undisturbed
     assert states() == ['19.state', '20.state'] and not list(RUN.rglob('.*'))
+
+
+def killed_at_the_sixth_image() -> None:
+    signal_at_image(pytest.MonkeyPatch(), 6, signal.SIGKILL)
+
+
+def test_a_validation_that_was_killed_is_made_up_for(train_options: Callable[..., str]) -> None:
+    """In the second of two sets of four images; the PSNR that counts is the first."""
+    data = {'type': 'PairedImageDataset', 'dataroot_gt': 'datasets/photos/HR', 'dataroot_lq': 'datasets/photos/LR',
+            'io_backend': {'type': 'disk'}}
+    arguments = '-opt', train_options(
+        train={'total_iter': 3}, val={'val_freq': 2, 'metrics': {'psnr': {'better': 'lower'}}},
+        datasets={'val': data | {'name': 'a'}, 'val_1': data | {'name': 'b'}})
+    names = 'best_psnr_a', 'best_psnr_b'
+    finished(*arguments)
+    undisturbed = [network(name) for name in names]
+    process = training_process.start(*arguments, log=LOG, before=killed_at_the_sixth_image)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and network('best_psnr_a') == undisturbed[0]
+    log = finished(*arguments, '--auto_resume')
+    assert [log.count(f'Validation {name}') for name in 'ab'] == [1, 2]
+    assert [network(name) for name in names] == undisturbed
 
 
 @pytest.mark.parametrize('number, workers', [(signal.SIGTERM, 2), (signal.SIGINT, 4)])
@@ -127,6 +149,22 @@ def test_two_processes_stop_and_go_on_together(train_options: Callable[..., str]
     assert 'Stopped by a signal' in log.read_text()
     together(*arguments, '--auto_resume')
     assert network() == undisturbed
+
+
+def stopped_in_the_last_validation() -> None:
+    if os.environ['RANK'] == '1':
+        signal_at_image(pytest.MonkeyPatch(), 3)
+
+
+def test_two_processes_leave_a_validation_together(train_options: Callable[..., str]) -> None:
+    """One of them receives the signal, at its first image in the second of two validations."""
+    arguments = '-opt', train_options(val={'val_freq': 2}, datasets={'train': {'batch_size_per_gpu': 1}})
+    processes = training_process.start_two(*arguments, before=stopped_in_the_last_validation)
+    for process, log in processes:
+        process.join()
+        assert process.exitcode == 128 + signal.SIGTERM, log.read_text()
+    assert 'after iteration 3; --auto_resume' in processes[0][1].read_text()
+    assert together(*arguments, '--auto_resume').count('# psnr') == 1
 
 
 def nan_in_the_second_process() -> None:
