@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from basicsr.models.sr_model import SRModel
 
 from tests.conftest import Finished
 from tests.models.training_helpers import RUN, network, signal_at, signal_at_image, states
+from vapsr_arch.models.vapsr_model import VapSRModel
 
 
 @pytest.mark.parametrize('stop, changes', [
@@ -91,13 +93,17 @@ def test_no_complete_state_is_an_error(train_options: Callable[..., str], vapsr:
     assert states() == ['2.state']
 
 
-def test_states_of_basicsr_are_resumed(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
-    vapsr('train', '-opt', train_options())
-    path = RUN / 'training_states/2.state'
-    state = torch.load(path, weights_only=False)
-    torch.save({key: state[key] for key in ('epoch', 'iter', 'optimizers', 'schedulers')}, path)
-    result = vapsr('train', '-opt', train_options(), '--auto_resume')
-    assert result.code == 0
+def test_states_of_basicsr_are_resumed(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file and its network as BasicSR saves them."""
+    options = train_options(train={'scheduler': {'milestones': [1]}})
+    with monkeypatch.context() as patch:
+        patch.setattr(VapSRModel, 'save', SRModel.save)
+        vapsr('train', '-opt', options)
+    assert torch.load(RUN / 'training_states/2.state', weights_only=False).keys() == {
+        'epoch', 'iter', 'optimizers', 'schedulers'}
+    result = vapsr('train', '-opt', options, '--auto_resume')
+    assert result.code == 0 and 'iter 3/3, ' in result.err and 'lr 1.000e-04, ' in result.err
     assert "The training state is BasicSR's own: it lacks the position in the epoch, which begins anew" in result.err
 
 
