@@ -88,7 +88,7 @@ def dry_run(arguments: Sequence[str]) -> None:
 
 def _report(opt: dict[str, Any], iteration: float, validation: float, size: int) -> None:
     total_iter = opt['train']['total_iter']
-    validations = -(-total_iter // opt['val']['val_freq']) if 'val' in opt else 0
+    validations = total_iter // opt['val']['val_freq'] + 1 if 'val' in opt else 0  # and one at the end
     whole = datetime.timedelta(seconds=round(total_iter * iteration + validations * validation))
     free = shutil.disk_usage(os.getcwd()).free
     print(f'The dry run went through; {opt["name"]} as a whole will take about\n'

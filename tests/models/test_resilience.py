@@ -1,6 +1,7 @@
 """A run that is stopped and resumed ends as one that was not; what is saved is whole; what cannot be saved is an error."""
 
 import re
+import shutil
 import signal
 from collections.abc import Callable
 
@@ -183,6 +184,20 @@ def test_a_disk_too_small_is_found_before_the_start(train_options: Callable[...,
     result = vapsr('train', '-opt', train_options())
     assert result.code == 1 and 'l_pix' not in result.err
     assert 'experiments/small: 0 MB are free, but the checkpoints and states to come take' in result.err
+
+
+def test_a_disk_that_a_run_fits_on_is_enough_for_going_on(
+        train_options: Callable[..., str], vapsr: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has saved takes the place of what is to come."""
+    changes = {'val': {'val_freq': 2}, 'logger': {'save_checkpoint_freq': 1, 'keep_last': 2}}
+    vapsr('train', '-opt', train_options(train={'total_iter': 4}, **changes))
+    pair = sum(path.stat().st_size for path in RUN.rglob('*4.*'))
+    monkeypatch.setattr('shutil.disk_usage', lambda path: type('usage', (), {'free': 2 * pair}))
+    assert vapsr('train', '-opt', train_options(train={'total_iter': 99}, **changes)).code == 1
+    # The refused run has put the first one aside.
+    shutil.rmtree(RUN)
+    next(RUN.parent.glob('small_archived_*')).rename(RUN)
+    assert vapsr('train', '-opt', train_options(train={'total_iter': 6}, **changes), '--auto_resume').code == 0
 
 
 def test_checkpoints_that_are_not_finite_are_not_trained(train_options: Callable[..., str], test_options: Callable[..., str],

@@ -43,4 +43,6 @@ def test_bytes_to_come(opt: dict[str, Any]) -> None:
     assert run_files.bytes_to_come(opt, 0, 100, 50) == pairs + latest + best + temporary
     assert run_files.bytes_to_come(opt, 85, 100, 50) == 2 * 150 + latest + best + temporary
     opt['logger']['keep_last'] = 3
-    assert run_files.bytes_to_come(opt, 0, 100, 50) == 3 * 150 + latest + best + temporary
+    assert run_files.bytes_to_come(opt, 0, 100, 50) == (3 + 1) * 150 + latest + best + temporary
+    assert run_files.bytes_to_come(opt, 15, 100, 50, pairs_there=1) == (2 + 1) * 150 + latest + best + temporary
+    assert run_files.bytes_to_come(opt, 50, 100, 50, pairs_there=3, others_there=5) == 150 + temporary
