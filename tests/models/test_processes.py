@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import shutil
 import signal
 import time
@@ -27,9 +28,10 @@ def finished(*arguments: str) -> str:
 
 
 def test_killed_twenty_times_ends_with_the_same_bytes(train_options: Callable[..., str]) -> None:
-    """At random moments, many of them within the saving of every iteration."""
+    """At random moments, many of them within the saving of every iteration; the PSNR that counts is the first."""
     arguments = '-opt', train_options(
-        train={'total_iter': 20}, val={'val_freq': 5}, logger={'save_checkpoint_freq': 1, 'keep_last': 2},
+        train={'total_iter': 20}, val={'val_freq': 5, 'metrics': {'psnr': {'better': 'lower'}}},
+        logger={'save_checkpoint_freq': 1, 'keep_last': 2},
         datasets={'train': {'dataset_enlarge_ratio': 5}})
     finished(*arguments)
     undisturbed = network(), network('best_psnr')
@@ -114,15 +116,27 @@ def test_a_second_signal_stops_at_once(train_options: Callable[..., str]) -> Non
     assert 'Stopped by a signal' not in LOG.read_text()
 
 
+def no_room_from_iteration_three_on() -> None:
+    """Files cannot get larger than the half of a checkpoint."""
+    def limit(losses: dict) -> dict:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        return losses
+    at_iterations(pytest.MonkeyPatch(), [3], limit)
+
+
 def test_a_full_disk_ends_training(train_options: Callable[..., str]) -> None:
-    options = train_options(logger={'print_freq': 100}, train={'total_iter': 200})
-    process = training_process.start('-opt', options, log=LOG, file_limit=20_000)
+    arguments = '-opt', train_options(train={'total_iter': 5}, logger={'print_freq': 100})
+    finished(*arguments)
+    undisturbed = network()
+    process = training_process.start(*arguments, log=LOG, before=no_room_from_iteration_three_on)
     process.join()
     assert process.exitcode == 1
     assert LOG.read_text().splitlines()[-1].endswith(
-        'models/net_g_2.pth cannot be written: File too large; what was saved before is whole: mend this and go on with '
+        'models/net_g_4.pth cannot be written: File too large; what was saved before is whole: mend this and go on with '
         '--auto_resume')
-    assert states() == [] and not list((RUN / 'models').iterdir())
+    assert states() == ['2.state'] and [path.name for path in (RUN / 'models').iterdir()] == ['net_g_2.pth']
+    assert 'iter: 2.' in finished(*arguments, '--auto_resume')
+    assert network() == undisturbed
 
 
 def together(*arguments: str, before: Callable[[], None] | None = None) -> str:
