@@ -91,8 +91,8 @@ def test_lasting_divergence_goes_back_with_a_lower_learning_rate(
 
 def test_a_rollback_after_a_stop_is_the_same(train_options: Callable[..., str], vapsr: Callable[..., Finished],
                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not go back to the state that the signal asked for."""
-    options = train_options(train={'total_iter': 8, 'nan_guard': {'patience': 2}})
+    """It does not go back to the state that the signal asked for, be that the only one to keep."""
+    options = train_options(train={'total_iter': 8, 'nan_guard': {'patience': 2}}, logger={'keep_last': 1})
     with monkeypatch.context() as patch:
         at_iterations(patch, [4, 5], times(torch.nan))
         undisturbed = vapsr('train', '-opt', options)

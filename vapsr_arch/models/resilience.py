@@ -193,7 +193,7 @@ class ResilientSRModel(FastSRModel):
         if is_good:
             self._good = network, state
         if self.opt['rank'] == 0:
-            run_files.save_pair(self.opt, current_iter, network, state)
+            run_files.save_pair(self.opt, current_iter, network, state, self._good_iter)
         self._saved_iter = current_iter
 
     def save_network_as(self, label: str) -> None:

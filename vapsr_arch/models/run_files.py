@@ -51,8 +51,10 @@ def write(path: Path, data: bytes) -> None:
                          f'with --auto_resume') from None
 
 
-def save_pair(opt: dict[str, Any], iteration: int, network: bytes, state: bytes) -> None:
+def save_pair(opt: dict[str, Any], iteration: int, network: bytes, state: bytes, good: int) -> None:
     """Writes the checkpoint and the state of an iteration, and removes those that `logger.keep_last` does not keep.
+
+    The pair of iteration `good`, which training that diverges goes back to, is kept in any case.
 
     A state that is there stands for a complete pair, whenever the process is killed: the state comes last, and one that
     an earlier run left for the same iteration goes first.
@@ -67,8 +69,9 @@ def save_pair(opt: dict[str, Any], iteration: int, network: bytes, state: bytes)
     if keep:
         earlier = sorted(number for number in _iterations(opt) if number <= iteration)
         for number in earlier[:-keep]:
-            state_path(opt, number).unlink()
-            network_path(opt, number).unlink(missing_ok=True)
+            if number != good:
+                state_path(opt, number).unlink()
+                network_path(opt, number).unlink(missing_ok=True)
 
 
 def _iterations(opt: dict[str, Any]) -> list[int]:
