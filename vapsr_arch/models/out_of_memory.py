@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -29,6 +30,13 @@ def memory_explained(what: str, remedy: str) -> Iterator[None]:
         else:
             raise
         raise VapsrError(f'{device} has not enough memory for {what}: {remedy}') from None
+
+
+def training_remedy(opt: dict[str, Any]) -> str:
+    """What to do where training takes too much memory, with what the options have."""
+    data, train = opt['datasets']['train'], opt['train']
+    return (f'lower batch_size_per_gpu ({data["batch_size_per_gpu"]}) or gt_size ({data["gt_size"]}), raise train.accumulate '
+            f'({train.get("accumulate", 1)}), or on a GPU set train.amp ({train.get("amp", "off")}) to bf16')
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from vapsr_arch.errors import VapsrError
 from vapsr_arch.models import run_files, training_state
 from vapsr_arch.models.nan_guard import NanGuard
 from vapsr_arch.models.optimization import FastSRModel
-from vapsr_arch.models.out_of_memory import memory_explained
+from vapsr_arch.models.out_of_memory import memory_explained, training_remedy
 from vapsr_arch.models.progress import progress_bar
 from vapsr_arch.models.stopping import stop_signals
 
@@ -67,7 +67,7 @@ class ResilientSRModel(FastSRModel):
         """
         if self._bar is None:
             self._begin(current_iter - 1)
-        with memory_explained('training', self._memory_remedy()):
+        with memory_explained('training', training_remedy(self.opt)):
             super().optimize_parameters(current_iter)
         looks = self.device.type == 'cpu' or current_iter % _LOOK_EVERY == 0
         if looks:
@@ -87,12 +87,6 @@ class ResilientSRModel(FastSRModel):
     def get_current_log(self) -> dict[str, float]:
         """FastSRModel's, with the gradients' norm and the number of steps that the guard has skipped so far."""
         return super().get_current_log() | {'grad_norm': self.grad_norm.item(), 'skipped_steps': self.guard.skipped}
-
-    def _memory_remedy(self) -> str:
-        data, train = self.opt['datasets']['train'], self.opt['train']
-        return (f'lower batch_size_per_gpu ({data["batch_size_per_gpu"]}) or gt_size ({data["gt_size"]}), raise '
-                f'train.accumulate ({train.get("accumulate", 1)}), or on a GPU set train.amp '
-                f'({train.get("amp", "off")}) to bf16')
 
     def _bad_step(self) -> Tensor:
         loss = sum(self.losses.values())
