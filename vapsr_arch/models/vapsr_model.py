@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from basicsr.data import build_dataset
 from basicsr.metrics import calculate_metric
-from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.dist_util import get_dist_info
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from vapsr_arch.checkpoints import load_into
+from vapsr_arch.data.images import write_png
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 from vapsr_arch.models.out_of_memory import memory_explained
@@ -89,7 +90,7 @@ class VapSRModel(ResilientSRModel):
             with memory_explained(f'{dataset.opt["name"]}, {name}', 'use a smaller image, or other hardware'):
                 image, gt = self._enlarge(data)
             if save_img:
-                imwrite(image, self._image_path(dataset.opt['name'], name, current_iter))
+                write_png(self._image_path(dataset.opt['name'], name, current_iter), image)
             if gt is not None:
                 rows[index] = {'image': name} | {metric: float(calculate_metric(dict(img=image, img2=gt), options))
                                                  for metric, options in self.opt['val'].get('metrics', {}).items()}
