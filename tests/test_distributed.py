@@ -119,11 +119,14 @@ def test_a_process_that_dies_ends_the_others(dying: int, method: str, train_opti
 @pytest.mark.parametrize('dying, iteration', [('0 optimize_parameters', 2), ('1 _enlarge', 4)])
 def test_torchrun_starts_again_and_resumes(dying: str, iteration: int, train_options: Callable[..., str]) -> None:
     Path('dying.py').write_text(DYING)
-    options = train_options(train={'total_iter': 4}, val={'val_freq': 3})
+    changes = {'train': {'total_iter': 4}, 'val': {'val_freq': 3}}
+    assert torchrun('-m', 'vapsr_arch.train', '-opt', train_options(name='undisturbed', **changes)).returncode == 0
+    options = train_options(**changes)
     result = torchrun('--max-restarts=1', 'dying.py', '-opt', options, '--auto_resume', DYING=dying)
     assert result.returncode == 0, result.stderr
     assert re.search(rf'Resuming training from epoch: \d, iter: {iteration}\.', result.stderr)
-    assert Path('experiments/small/training_states/4.state').is_file()
+    resumed, undisturbed = (Path(f'experiments/{name}/models/net_g_latest.pth') for name in ('small', 'undisturbed'))
+    assert resumed.read_bytes() == undisturbed.read_bytes()
 
 
 def test_two_processes_go_back_together(train_options: Callable[..., str]) -> None:

@@ -139,6 +139,18 @@ def test_a_full_disk_ends_training(train_options: Callable[..., str]) -> None:
     assert network() == undisturbed
 
 
+def test_a_truncated_state_is_passed_over(train_options: Callable[..., str]) -> None:
+    arguments = '-opt', train_options(train={'total_iter': 4}, logger={'save_checkpoint_freq': 1})
+    finished(*arguments)
+    undisturbed = network()
+    newest = RUN / 'training_states/4.state'
+    os.truncate(newest, newest.stat().st_size // 2)
+    (RUN / 'models/net_g_latest.pth').unlink()
+    log = finished(*arguments, '--auto_resume')
+    assert '4.state is passed over: ' in log and 'iter: 3.' in log
+    assert network() == undisturbed
+
+
 def together(*arguments: str, before: Callable[[], None] | None = None) -> str:
     """Trains with two processes to the end; returns what the first has printed."""
     processes = training_process.start_two(*arguments, before=before)
