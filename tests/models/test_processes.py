@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.models import training_process
-from tests.models.training_helpers import RUN, at_iterations, network, signal_at_image, states
+from tests.models.training_helpers import RUN, at_iterations, network, signal_at, signal_at_image, states
 
 LOG = Path('log.txt')
 
@@ -204,6 +204,19 @@ def test_two_processes_skip_together(train_options: Callable[..., str]) -> None:
     saved = [torch.load(RUN / f'models/net_g_{iteration}.pth')['params'] for iteration in (1, 2, 3)]
     same = [all(torch.equal(before[name], after[name]) for name in before) for before, after in pairwise(saved)]
     assert same == [True, False]
+
+
+def stopped_in_the_first_iteration() -> None:
+    signal_at(pytest.MonkeyPatch(), 1)
+
+
+def test_a_dry_run_that_is_stopped_keeps_nothing(train_options: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / 'temporary').mkdir()
+    process = training_process.start('-opt', train_options(), '--dry-run', log=LOG, before=stopped_in_the_first_iteration,
+                                     TMPDIR=str(tmp_path / 'temporary'))
+    process.join()
+    assert process.exitcode == 128 + signal.SIGTERM, LOG.read_text()
+    assert not list((tmp_path / 'temporary').glob('vapsr-*')) and not Path('experiments').exists()
 
 
 def test_a_worker_that_is_killed_is_named(train_options: Callable[..., str]) -> None:
