@@ -41,15 +41,17 @@ def training_remedy(opt: dict[str, Any]) -> str:
 
 @contextmanager
 def killed_workers_explained() -> Iterator[None]:
-    """Turns torch's error of a DataLoader worker that has died into a sentence.
+    """Turns the errors of a DataLoader worker that has died into a sentence.
+
+    They are torch's own, or, where it does not see yet that the worker is dead, those of the connection to it.
 
     Raises:
         VapsrError: One has died.
     """
     try:
         yield
-    except RuntimeError as error:
-        if not str(error).startswith('DataLoader worker'):
+    except (RuntimeError, ConnectionResetError, ConnectionRefusedError, EOFError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith(('DataLoader worker', 'received 0 items')):
             raise
         raise VapsrError(f'a process that reads images was killed, for want of memory perhaps ({error}): lower '
                          f'num_worker_per_gpu; --auto_resume goes on from the newest state') from None
