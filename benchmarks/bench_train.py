@@ -93,7 +93,8 @@ def contestant(features: list[str], network: str, folder: Path, batch: int) -> N
         'batch_size_per_gpu': batch, 'num_worker_per_gpu': 4 if ON_GPU else 1, 'pin_memory': ON_GPU}
     opt = {
         'name': 'bench', 'is_train': True, 'num_gpu': int(ON_GPU), 'dist': False, 'rank': 0, 'world_size': 1, 'scale': 4,
-        'path': {'experiments_root': folder}, 'manual_seed': 0, 'datasets': {'train': data},
+        'path': dict.fromkeys(('experiments_root', 'models', 'training_states'), folder), 'manual_seed': 0,
+        'datasets': {'train': data},
         'logger': {'save_checkpoint_freq': 1000000}, 'epoch_plan': EpochPlan(size=10000 * batch, batch=batch),
         'network_g': {'type': 'VapSR' if COPIES in features else 'VapSRWithCopies', 'scale': 4, **arguments},
         'train': {'total_iter': 1000000, 'ema_decay': 0.999, 'optim_g': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]},

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -15,20 +16,22 @@ from tests.conftest import REPOSITORY
 from vapsr_arch import distributed
 from vapsr_arch.errors import OptionsError, VapsrError
 
-# Ends the process of rank 1 after its third iteration, as `kill -9` does, unless torchrun has started it anew.
+# Ends the process of a rank in a method's third call, as `kill -9` does, unless torchrun has started it anew.
 DYING = """
 import os, signal, sys
 from vapsr_arch import plugin
 plugin.load()
 from vapsr_arch.models.vapsr_model import VapSRModel
-step = VapSRModel.optimize_parameters
+rank, name = os.environ['DYING'].split()
+function, calls = getattr(VapSRModel, name), []
 
-def optimize_parameters(self, current_iter):
-    step(self, current_iter)
-    if current_iter == 3 and os.environ['RANK'] == '1' and os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') == '0':
+def dying(self, *arguments):
+    calls.append(True)
+    if len(calls) == 3 and os.environ['RANK'] == rank and os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') == '0':
         os.kill(os.getpid(), signal.SIGKILL)
+    return function(self, *arguments)
 
-VapSRModel.optimize_parameters = optimize_parameters
+setattr(VapSRModel, name, dying)
 from vapsr_arch.cli import main
 main(['train', *sys.argv[1:]])
 """
@@ -54,10 +57,10 @@ ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPOSITOR
                'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}
 
 
-def torchrun(*arguments: str) -> subprocess.CompletedProcess:
+def torchrun(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     """Two processes, as torchrun starts them."""
     return subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', *arguments,
-                           '--launcher', 'pytorch'], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+                           '--launcher', 'pytorch'], env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=300)
 
 
 def losses(name: str) -> list[float]:
@@ -91,32 +94,39 @@ def test_two_processes_share_a_test(test_options: Callable[..., str], vapsr: Cal
     assert mean in log.read_text()
 
 
-def test_a_process_that_dies_ends_the_others(train_options: Callable[..., str]) -> None:
-    options = train_options(train={'total_iter': 100000})
+@pytest.mark.parametrize('dying, method', [(1, 'optimize_parameters'), (0, 'optimize_parameters'), (0, 'save'), (1, '_enlarge')])
+def test_a_process_that_dies_ends_the_others(dying: int, method: str, train_options: Callable[..., str]) -> None:
+    """Between iterations, before saving, in a validation; rank 0 is where the processes meet."""
+    options = train_options(train={'total_iter': 100000}, val={'val_freq': 2})
     with socket.socket() as free:
         free.bind(('', 0))
         port = str(free.getsockname()[1])
     processes = [subprocess.Popen(
         [sys.executable, '-c', DYING, '-opt', options, '--launcher', 'pytorch'], stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True, env={**ENVIRONMENT, 'RANK': rank, 'LOCAL_RANK': rank, 'WORLD_SIZE': '2',
-                                                'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}) for rank in '01']
+        stderr=subprocess.PIPE, text=True, env={
+            **ENVIRONMENT, 'RANK': rank, 'LOCAL_RANK': rank, 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1',
+            'MASTER_PORT': port, 'DYING': f'{dying} {method}'}) for rank in '01']
     try:
-        processes[1].wait(120)
-        _, err = processes[0].communicate(timeout=60)
+        processes[dying].communicate(timeout=120)
+        _, err = processes[1 - dying].communicate(timeout=60)
     finally:
         for process in processes:
             process.kill()
-    assert processes[0].returncode == 1
+    assert processes[dying].returncode == -signal.SIGKILL and processes[1 - dying].returncode == 1
     assert 'Error: another process of this run has ended or does not answer' in err.splitlines()[-1]
 
 
-def test_torchrun_starts_again_and_resumes(train_options: Callable[..., str]) -> None:
+@pytest.mark.parametrize('dying, iteration', [('0 optimize_parameters', 2), ('1 _enlarge', 4)])
+def test_torchrun_starts_again_and_resumes(dying: str, iteration: int, train_options: Callable[..., str]) -> None:
     Path('dying.py').write_text(DYING)
-    options = train_options(train={'total_iter': 4})
-    result = torchrun('--max-restarts=1', 'dying.py', '-opt', options, '--auto_resume')
+    changes = {'train': {'total_iter': 4}, 'val': {'val_freq': 3}}
+    assert torchrun('-m', 'vapsr_arch.train', '-opt', train_options(name='undisturbed', **changes)).returncode == 0
+    options = train_options(**changes)
+    result = torchrun('--max-restarts=1', 'dying.py', '-opt', options, '--auto_resume', DYING=dying)
     assert result.returncode == 0, result.stderr
-    assert re.search(r'Resuming training from epoch: \d, iter: 2\.', result.stderr)
-    assert Path('experiments/small/training_states/4.state').is_file()
+    assert re.search(rf'Resuming training from epoch: \d, iter: {iteration}\.', result.stderr)
+    resumed, undisturbed = (Path(f'experiments/{name}/models/net_g_latest.pth') for name in ('small', 'undisturbed'))
+    assert resumed.read_bytes() == undisturbed.read_bytes()
 
 
 def test_two_processes_go_back_together(train_options: Callable[..., str]) -> None:

@@ -8,7 +8,7 @@ from tests.conftest import Finished
 
 
 def test_a_dry_run(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
-    options = train_options(train={'total_iter': 1000}, val={'val_freq': 300}, logger={
+    options = train_options(train={'total_iter': 1000}, val={'val_freq': 250}, logger={
         'use_tb_logger': True, 'save_checkpoint_freq': 100, 'keep_last': 3})
     before = sorted(Path().rglob('*'))
     result = vapsr('train', '-opt', options, '--dry-run', '--auto_resume')
@@ -16,7 +16,7 @@ def test_a_dry_run(train_options: Callable[..., str], vapsr: Callable[..., Finis
     assert sorted(Path().rglob('*')) == before
     assert result.err.count('l_pix') == 2 and result.err.count('Validation photos') == 1
     assert re.search(r'The dry run went through; small as a whole will take about\n'
-                     r'  \d:\d\d:\d\d: 1,000 iterations of [\d.e-]+ s, 4 validations of [\d.e-]+ s\n'
+                     r'  \d:\d\d:\d\d: 1,000 iterations of [\d.e-]+ s, 5 validations of [\d.e-]+ s\n'
                      r'  [\d.,]+ MB of checkpoints and states; [\d.,]+ MB are free here\n', result.out)
 
 

@@ -4,11 +4,13 @@ import datetime
 import functools
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
+from types import FrameType
 from typing import Any
 from unittest import mock
 
@@ -33,6 +35,10 @@ def _noted(function: Callable, moments: list[float]) -> Callable:
         moments.append(time.monotonic())
         function(*arguments)
     return wrapper
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _shorten(opt: dict[str, Any]) -> None:
@@ -73,6 +79,7 @@ def dry_run(arguments: Sequence[str]) -> None:
         return opt, parsed
 
     with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _leave))  # the folder goes then, too
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix='vapsr-dry-run-'))
         for owner, name, replacement in (
                 (basicsr.train, 'parse_options', parse),
@@ -88,7 +95,7 @@ def dry_run(arguments: Sequence[str]) -> None:
 
 def _report(opt: dict[str, Any], iteration: float, validation: float, size: int) -> None:
     total_iter = opt['train']['total_iter']
-    validations = -(-total_iter // opt['val']['val_freq']) if 'val' in opt else 0
+    validations = total_iter // opt['val']['val_freq'] + 1 if 'val' in opt else 0  # and one at the end
     whole = datetime.timedelta(seconds=round(total_iter * iteration + validations * validation))
     free = shutil.disk_usage(os.getcwd()).free
     print(f'The dry run went through; {opt["name"]} as a whole will take about\n'

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import errno
 import fcntl
 import os
 import re
@@ -47,6 +48,21 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         if temporary:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def full_disk_explained() -> Iterator[None]:
+    """Turns an error of the system that there is no room, which names no file, into a sentence; TensorBoard's is one.
+
+    Raises:
+        VapsrError: There is no room.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename:
+            raise
+        raise VapsrError(f'{error.strerror}; what was saved before is whole: make room and go on with --auto_resume') from None
 
 
 def _flush(path: Path) -> None:

@@ -24,15 +24,16 @@ def train(arguments: Sequence[str]) -> None:
         arguments: BasicSR's: `-opt FILE`, `--launcher`, `--auto_resume`, `--debug`, `--local_rank`, `--force_yml`.
 
     Raises:
-        VapsrError: The options or the images do not allow it.
+        VapsrError: The options, the images or the disk do not allow it.
     """
     prepare(arguments)
     from basicsr.train import train_pipeline
 
     from vapsr_arch.distributed import together
+    from vapsr_arch.files import full_disk_explained
     from vapsr_arch.models.out_of_memory import killed_workers_explained
     from vapsr_arch.models.stopping import stop_signals
-    with stop_signals.noted(), together(), killed_workers_explained():
+    with stop_signals.noted(), together(), killed_workers_explained(), full_disk_explained():
         train_pipeline(os.getcwd())
 
 

@@ -1,12 +1,14 @@
 """Steps whose loss is not finite or far too large are skipped; training that diverges goes back, and at last gives up."""
 
+import re
 from collections.abc import Callable
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
-from tests.conftest import Finished
+from tests.conftest import REPOSITORY, Finished
 from tests.models.training_helpers import RUN, at_iterations, network, signal_at
 from vapsr_arch.models.nan_guard import NanGuard
 
@@ -60,8 +62,8 @@ def test_a_bad_step_changes_nothing(train_options: Callable[..., str], vapsr: Ca
     options = train_options(logger={'save_checkpoint_freq': 1})
     result = vapsr('train', '-opt', options)
     assert result.code == 0 and 'Iteration 2: the loss is nan; steps skipped: 1, in all 1' in result.err
-    before, after = (torch.load(RUN / f'models/net_g_{label}.pth')['params'] for label in (1, 2))
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    before, after = (torch.load(RUN / f'models/net_g_{label}.pth') for label in (1, 2))
+    assert all(torch.equal(before[key][name], after[key][name]) for key in before for name in before[key])
     assert network(3) != network(2)
 
 
@@ -89,10 +91,25 @@ def test_lasting_divergence_goes_back_with_a_lower_learning_rate(
     assert all(tensor.isfinite().all() for tensor in torch.load(RUN / 'models/net_g_latest.pth')['params'].values())
 
 
+def test_the_x2_recipe_comes_back_from_a_crash(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    """A real one, by a learning rate that becomes far too large after iteration 30."""
+    recipe = yaml.safe_load((REPOSITORY / 'options/train/VapSR/train_VapSR_x2_DF2K.yml').read_text())
+    crash = {'total_iter': 60, 'scheduler': {'type': 'MultiStepLR', 'milestones': [30], 'gamma': 100},
+             'nan_guard': {'patience': 3, 'lr_factor': 0.01}}
+    result = vapsr('train', '-opt', train_options(
+        network_g=recipe['network_g'], train=recipe['train'] | crash, val=None, logger={'save_checkpoint_freq': 10},
+        datasets={'train': {'dataset_enlarge_ratio': 100}}))
+    assert result.code == 0 and result.err.count('Back to the weights of iteration 30') == 1
+    losses = {int(iteration): float(loss) for iteration, loss in re.findall(r'iter (\d+)/60, l_pix (\S+),', result.err)}
+    before, crashed, after = (max(losses[iteration] for iteration in span) for span in (
+        range(26, 31), range(31, 40), range(51, 61)))
+    assert crashed > 10 * before and after < 2 * before
+
+
 def test_a_rollback_after_a_stop_is_the_same(train_options: Callable[..., str], vapsr: Callable[..., Finished],
                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not go back to the state that the signal asked for."""
-    options = train_options(train={'total_iter': 8, 'nan_guard': {'patience': 2}})
+    """It does not go back to the state that the signal asked for, be that the only one to keep."""
+    options = train_options(train={'total_iter': 8, 'nan_guard': {'patience': 2}}, logger={'keep_last': 1})
     with monkeypatch.context() as patch:
         at_iterations(patch, [4, 5], times(torch.nan))
         undisturbed = vapsr('train', '-opt', options)

@@ -1,13 +1,15 @@
 """Out of memory: a sentence that names what to lower."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
 
 from tests.conftest import Finished
 from tests.models.training_helpers import at_iterations
-from vapsr_arch.models.out_of_memory import memory_explained
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.models.out_of_memory import killed_workers_explained, memory_explained
 
 
 def no_gpu_memory(losses: dict) -> dict:
@@ -37,6 +39,14 @@ def test_a_validation_image_too_large(test_options: Callable[..., str], vapsr: C
     assert result.code == 1 and 'the GPU has not enough memory for photos, 0: use a smaller image' in result.err
 
 
-def test_other_errors_are_left_alone() -> None:
-    with pytest.raises(RuntimeError, match='another'), memory_explained('a', 'b'):
+@pytest.mark.parametrize('error', [RuntimeError('DataLoader worker (pid 9) is killed'), ConnectionResetError('reset by peer')])
+def test_a_worker_that_is_killed(error: Exception) -> None:
+    words = r'a process that reads images was killed, .*\((DataLoader|reset)'
+    with pytest.raises(VapsrError, match=words), killed_workers_explained():
+        raise error
+
+
+@pytest.mark.parametrize('explained', [memory_explained('a', 'b'), killed_workers_explained()])
+def test_other_errors_are_left_alone(explained: AbstractContextManager) -> None:
+    with pytest.raises(RuntimeError, match='another'), explained:
         raise RuntimeError('another')

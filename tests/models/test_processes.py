@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import shutil
 import signal
 import time
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from tests.models import training_process
-from tests.models.training_helpers import RUN, at_iterations, network, states
+from tests.models.training_helpers import RUN, at_iterations, network, signal_at, signal_at_image, states
 
 LOG = Path('log.txt')
 
@@ -27,9 +28,10 @@ def finished(*arguments: str) -> str:
 
 
 def test_killed_twenty_times_ends_with_the_same_bytes(train_options: Callable[..., str]) -> None:
-    """At random moments, many of them within the saving of every iteration."""
+    """At random moments, many of them within the saving of every iteration; the PSNR that counts is the first."""
     arguments = '-opt', train_options(
-        train={'total_iter': 20}, val={'val_freq': 5}, logger={'save_checkpoint_freq': 1, 'keep_last': 2},
+        train={'total_iter': 20}, val={'val_freq': 5, 'metrics': {'psnr': {'better': 'lower'}}},
+        logger={'save_checkpoint_freq': 1, 'keep_last': 2},
         datasets={'train': {'dataset_enlarge_ratio': 5}})
     finished(*arguments)
     undisturbed = network(), network('best_psnr')
@@ -53,6 +55,28 @@ def test_killed_twenty_times_ends_with_the_same_bytes(train_options: Callable[..
     finished(*arguments, '--auto_resume')
     assert (network(), network('best_psnr')) == undisturbed
     assert states() == ['19.state', '20.state'] and not list(RUN.rglob('.*'))
+
+
+def killed_at_the_sixth_image() -> None:
+    signal_at_image(pytest.MonkeyPatch(), 6, signal.SIGKILL)
+
+
+def test_a_validation_that_was_killed_is_made_up_for(train_options: Callable[..., str]) -> None:
+    """In the second of two sets of four images; the PSNR that counts is the first."""
+    data = {'type': 'PairedImageDataset', 'dataroot_gt': 'datasets/photos/HR', 'dataroot_lq': 'datasets/photos/LR',
+            'io_backend': {'type': 'disk'}}
+    arguments = '-opt', train_options(
+        train={'total_iter': 3}, val={'val_freq': 2, 'metrics': {'psnr': {'better': 'lower'}}},
+        datasets={'val': data | {'name': 'a'}, 'val_1': data | {'name': 'b'}})
+    names = 'best_psnr_a', 'best_psnr_b'
+    finished(*arguments)
+    undisturbed = [network(name) for name in names]
+    process = training_process.start(*arguments, log=LOG, before=killed_at_the_sixth_image)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and network('best_psnr_a') == undisturbed[0]
+    log = finished(*arguments, '--auto_resume')
+    assert [log.count(f'Validation {name}') for name in 'ab'] == [1, 2]
+    assert [network(name) for name in names] == undisturbed
 
 
 @pytest.mark.parametrize('number, workers', [(signal.SIGTERM, 2), (signal.SIGINT, 4)])
@@ -92,15 +116,39 @@ def test_a_second_signal_stops_at_once(train_options: Callable[..., str]) -> Non
     assert 'Stopped by a signal' not in LOG.read_text()
 
 
+def no_room_from_iteration_three_on() -> None:
+    """Files cannot get larger than the half of a checkpoint."""
+    def limit(losses: dict) -> dict:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        return losses
+    at_iterations(pytest.MonkeyPatch(), [3], limit)
+
+
 def test_a_full_disk_ends_training(train_options: Callable[..., str]) -> None:
-    options = train_options(logger={'print_freq': 100}, train={'total_iter': 200})
-    process = training_process.start('-opt', options, log=LOG, file_limit=20_000)
+    arguments = '-opt', train_options(train={'total_iter': 5}, logger={'print_freq': 100})
+    finished(*arguments)
+    undisturbed = network()
+    process = training_process.start(*arguments, log=LOG, before=no_room_from_iteration_three_on)
     process.join()
     assert process.exitcode == 1
     assert LOG.read_text().splitlines()[-1].endswith(
-        'models/net_g_2.pth cannot be written: File too large; what was saved before is whole: mend this and go on with '
+        'models/net_g_4.pth cannot be written: File too large; what was saved before is whole: mend this and go on with '
         '--auto_resume')
-    assert states() == [] and not list((RUN / 'models').iterdir())
+    assert states() == ['2.state'] and [path.name for path in (RUN / 'models').iterdir()] == ['net_g_2.pth']
+    assert 'iter: 2.' in finished(*arguments, '--auto_resume')
+    assert network() == undisturbed
+
+
+def test_a_truncated_state_is_passed_over(train_options: Callable[..., str]) -> None:
+    arguments = '-opt', train_options(train={'total_iter': 4}, logger={'save_checkpoint_freq': 1})
+    finished(*arguments)
+    undisturbed = network()
+    newest = RUN / 'training_states/4.state'
+    os.truncate(newest, newest.stat().st_size // 2)
+    (RUN / 'models/net_g_latest.pth').unlink()
+    log = finished(*arguments, '--auto_resume')
+    assert '4.state is passed over: ' in log and 'iter: 3.' in log
+    assert network() == undisturbed
 
 
 def together(*arguments: str, before: Callable[[], None] | None = None) -> str:
@@ -129,6 +177,22 @@ def test_two_processes_stop_and_go_on_together(train_options: Callable[..., str]
     assert network() == undisturbed
 
 
+def stopped_in_the_last_validation() -> None:
+    if os.environ['RANK'] == '1':
+        signal_at_image(pytest.MonkeyPatch(), 3)
+
+
+def test_two_processes_leave_a_validation_together(train_options: Callable[..., str]) -> None:
+    """One of them receives the signal, at its first image in the second of two validations."""
+    arguments = '-opt', train_options(val={'val_freq': 2}, datasets={'train': {'batch_size_per_gpu': 1}})
+    processes = training_process.start_two(*arguments, before=stopped_in_the_last_validation)
+    for process, log in processes:
+        process.join()
+        assert process.exitcode == 128 + signal.SIGTERM, log.read_text()
+    assert 'after iteration 3; --auto_resume' in processes[0][1].read_text()
+    assert together(*arguments, '--auto_resume').count('# psnr') == 1
+
+
 def nan_in_the_second_process() -> None:
     if os.environ['RANK'] == '1':
         at_iterations(pytest.MonkeyPatch(), [2], lambda losses: {name: loss * torch.nan for name, loss in losses.items()})
@@ -140,6 +204,19 @@ def test_two_processes_skip_together(train_options: Callable[..., str]) -> None:
     saved = [torch.load(RUN / f'models/net_g_{iteration}.pth')['params'] for iteration in (1, 2, 3)]
     same = [all(torch.equal(before[name], after[name]) for name in before) for before, after in pairwise(saved)]
     assert same == [True, False]
+
+
+def stopped_in_the_first_iteration() -> None:
+    signal_at(pytest.MonkeyPatch(), 1)
+
+
+def test_a_dry_run_that_is_stopped_keeps_nothing(train_options: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / 'temporary').mkdir()
+    process = training_process.start('-opt', train_options(), '--dry-run', log=LOG, before=stopped_in_the_first_iteration,
+                                     TMPDIR=str(tmp_path / 'temporary'))
+    process.join()
+    assert process.exitcode == 128 + signal.SIGTERM, LOG.read_text()
+    assert not list((tmp_path / 'temporary').glob('vapsr-*')) and not Path('experiments').exists()
 
 
 def test_a_worker_that_is_killed_is_named(train_options: Callable[..., str]) -> None:

@@ -1,6 +1,8 @@
 """What is seen of training: the log's lines, TensorBoard's curves, the bar on a terminal."""
 
+import errno
 import io
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -35,6 +37,19 @@ def test_tensorboard_has_losses_gradients_and_skipped_steps(train_options: Calla
     vapsr('train', '-opt', train_options(logger={'print_freq': 3, 'use_tb_logger': True}))
     assert [(name, iteration) for name, _, iteration in points] == [
         ('losses/l_pix', 3), ('grad_norm', 3), ('skipped_steps', 3), ('metrics/photos/psnr', 3)]
+
+
+def test_tensorboard_on_a_full_disk_ends_training(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    def full(*point: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(SummaryWriter, 'add_scalar', full)
+    result = vapsr('train', '-opt', train_options(logger={'use_tb_logger': True}))
+    assert result.code == 1
+    assert result.err.splitlines()[-1] == (
+        'Error: No space left on device; what was saved before is whole: make room and go on with --auto_resume')
 
 
 class Terminal(io.StringIO):

@@ -1,14 +1,17 @@
 """A run that is stopped and resumed ends as one that was not; what is saved is whole; what cannot be saved is an error."""
 
-import os
+import re
+import shutil
 import signal
 from collections.abc import Callable
 
 import pytest
 import torch
+from basicsr.models.sr_model import SRModel
 
 from tests.conftest import Finished
-from tests.models.training_helpers import RUN, network, signal_at, states
+from tests.models.training_helpers import RUN, network, signal_at, signal_at_image, states
+from vapsr_arch.models.vapsr_model import VapSRModel
 
 
 @pytest.mark.parametrize('stop, changes', [
@@ -41,17 +44,24 @@ def test_ctrl_c_saves_and_exits_with_130(train_options: Callable[..., str], vaps
     assert states() == ['1.state']
 
 
-def test_a_signal_during_validation_saves_too(train_options: Callable[..., str], vapsr: Callable[..., Finished],
-                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    from vapsr_arch.models.vapsr_model import VapSRModel
-    enlarge = VapSRModel._enlarge
-
-    def send(model: VapSRModel, data: dict) -> tuple:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return enlarge(model, data)
-    monkeypatch.setattr(VapSRModel, '_enlarge', send)
-    assert vapsr('train', '-opt', train_options(val={'val_freq': 1})).code == 128 + signal.SIGTERM
-    assert states() == ['1.state']
+@pytest.mark.parametrize('image, iteration', [(2, 2), (7, 4), (10, 5)])
+def test_a_validation_that_a_signal_ends_is_made_up_for(
+        image: int, iteration: int, train_options: Callable[..., str], vapsr: Callable[..., Finished],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """After iterations 2, which is saved before, and 4 and 5, which are not; 5 is the last. The PSNR that counts is the first."""
+    options = train_options(train={'total_iter': 5}, val={'val_freq': 2, 'metrics': {'psnr': {'better': 'lower'}}},
+                            logger={'save_checkpoint_freq': 2 if iteration == 2 else 3})
+    figures = re.findall(r'# psnr: (\S+)', vapsr('train', '-opt', options).err)
+    undisturbed = network(), network('best_psnr')
+    with monkeypatch.context() as patch:
+        signal_at_image(patch, image)
+        stopped = vapsr('train', '-opt', options)
+    assert stopped.code == 128 + signal.SIGTERM and f'after iteration {iteration}; --auto_resume' in stopped.err
+    assert f'{iteration}.state' in states()
+    resumed = vapsr('train', '-opt', options, '--auto_resume')
+    assert resumed.code == 0 and f'iter: {iteration}.' in resumed.err
+    assert re.findall(r'# psnr: (\S+)', stopped.err + resumed.err) == figures
+    assert (network(), network('best_psnr')) == undisturbed
 
 
 def test_auto_resume_passes_over_what_is_not_complete(train_options: Callable[..., str],
@@ -84,13 +94,17 @@ def test_no_complete_state_is_an_error(train_options: Callable[..., str], vapsr:
     assert states() == ['2.state']
 
 
-def test_states_of_basicsr_are_resumed(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
-    vapsr('train', '-opt', train_options())
-    path = RUN / 'training_states/2.state'
-    state = torch.load(path, weights_only=False)
-    torch.save({key: state[key] for key in ('epoch', 'iter', 'optimizers', 'schedulers')}, path)
-    result = vapsr('train', '-opt', train_options(), '--auto_resume')
-    assert result.code == 0
+def test_states_of_basicsr_are_resumed(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file and its network as BasicSR saves them."""
+    options = train_options(train={'scheduler': {'milestones': [1]}})
+    with monkeypatch.context() as patch:
+        patch.setattr(VapSRModel, 'save', SRModel.save)
+        vapsr('train', '-opt', options)
+    assert torch.load(RUN / 'training_states/2.state', weights_only=False).keys() == {
+        'epoch', 'iter', 'optimizers', 'schedulers'}
+    result = vapsr('train', '-opt', options, '--auto_resume')
+    assert result.code == 0 and 'iter 3/3, ' in result.err and 'lr 1.000e-04, ' in result.err
     assert "The training state is BasicSR's own: it lacks the position in the epoch, which begins anew" in result.err
 
 
@@ -170,6 +184,20 @@ def test_a_disk_too_small_is_found_before_the_start(train_options: Callable[...,
     result = vapsr('train', '-opt', train_options())
     assert result.code == 1 and 'l_pix' not in result.err
     assert 'experiments/small: 0 MB are free, but the checkpoints and states to come take' in result.err
+
+
+def test_a_disk_that_a_run_fits_on_is_enough_for_going_on(
+        train_options: Callable[..., str], vapsr: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has saved takes the place of what is to come."""
+    changes = {'val': {'val_freq': 2}, 'logger': {'save_checkpoint_freq': 1, 'keep_last': 2}}
+    vapsr('train', '-opt', train_options(train={'total_iter': 4}, **changes))
+    pair = sum(path.stat().st_size for path in RUN.rglob('*4.*'))
+    monkeypatch.setattr('shutil.disk_usage', lambda path: type('usage', (), {'free': 2 * pair}))
+    assert vapsr('train', '-opt', train_options(train={'total_iter': 99}, **changes)).code == 1
+    # The refused run has put the first one aside.
+    shutil.rmtree(RUN)
+    next(RUN.parent.glob('small_archived_*')).rename(RUN)
+    assert vapsr('train', '-opt', train_options(train={'total_iter': 6}, **changes), '--auto_resume').code == 0
 
 
 def test_checkpoints_that_are_not_finite_are_not_trained(train_options: Callable[..., str], test_options: Callable[..., str],

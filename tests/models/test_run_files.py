@@ -18,7 +18,7 @@ def opt(tmp_path: Path) -> dict[str, Any]:
 
 def test_no_state_is_left_beside_a_checkpoint_of_another_run(opt: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that was resumed from before iteration 8 is killed between the two files of iteration 8."""
-    run_files.save_pair(opt, 8, b'old', b'old')
+    run_files.save_pair(opt, 8, b'old', b'old', 8)
     write = run_files.write
 
     def killed(path: Path, data: bytes) -> None:
@@ -27,7 +27,7 @@ def test_no_state_is_left_beside_a_checkpoint_of_another_run(opt: dict[str, Any]
         write(path, data)
     monkeypatch.setattr(run_files, 'write', killed)
     with pytest.raises(KeyboardInterrupt):
-        run_files.save_pair(opt, 8, b'new', b'new')
+        run_files.save_pair(opt, 8, b'new', b'new', 8)
     assert run_files.network_path(opt, 8).read_bytes() == b'new'
     assert not run_files.state_path(opt, 8).exists()
 
@@ -35,7 +35,7 @@ def test_no_state_is_left_beside_a_checkpoint_of_another_run(opt: dict[str, Any]
 def test_what_cannot_be_written_is_named(opt: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / 'models').touch()
     with pytest.raises(VapsrError, match=r'models/net_g_8\.pth cannot be written: (File exists|Not a directory)'):
-        run_files.save_pair(opt, 8, b'', b'')
+        run_files.save_pair(opt, 8, b'', b'', 8)
 
 
 def test_bytes_to_come(opt: dict[str, Any]) -> None:
@@ -43,4 +43,6 @@ def test_bytes_to_come(opt: dict[str, Any]) -> None:
     assert run_files.bytes_to_come(opt, 0, 100, 50) == pairs + latest + best + temporary
     assert run_files.bytes_to_come(opt, 85, 100, 50) == 2 * 150 + latest + best + temporary
     opt['logger']['keep_last'] = 3
-    assert run_files.bytes_to_come(opt, 0, 100, 50) == 3 * 150 + latest + best + temporary
+    assert run_files.bytes_to_come(opt, 0, 100, 50) == (3 + 1) * 150 + latest + best + temporary
+    assert run_files.bytes_to_come(opt, 15, 100, 50, pairs_there=1) == (2 + 1) * 150 + latest + best + temporary
+    assert run_files.bytes_to_come(opt, 50, 100, 50, pairs_there=3, others_there=5) == 150 + temporary

@@ -1,6 +1,8 @@
 """VapSRModel through the commands: devices, checkpoints, validation."""
 
 import csv
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,3 +85,14 @@ def test_training_starts_from_the_ema_of_a_checkpoint(train_options: Callable[..
     saved = torch.load('experiments/small/models/net_g_latest.pth')
     for key in ('params', 'params_ema'):
         torch.testing.assert_close(saved[key]['conv_first.weight'], ema['conv_first.weight'], atol=1e-6, rtol=0)
+
+
+def test_images_are_written_whole_or_not_at_all(test_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr('vapsr_arch.files._flush', full)
+    result = vapsr('test', '-opt', test_options(val={'save_img': True}))
+    assert result.code == 1
+    assert result.err.endswith('results/small/visualization/photos/0_small.png: No space left on device\n')
+    assert not [path for path in Path('results/small/visualization').rglob('*') if path.is_file()]

@@ -1,5 +1,6 @@
 """What the tests of training share: things that happen at a chosen iteration, and what a run left."""
 
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterable
@@ -9,6 +10,7 @@ import pytest
 from torch import Tensor
 
 from vapsr_arch.models.optimization import FastSRModel
+from vapsr_arch.models.vapsr_model import VapSRModel
 
 RUN = Path('experiments/small')
 
@@ -50,3 +52,14 @@ def signal_at(monkeypatch: pytest.MonkeyPatch, iteration: int, number: signal.Si
             os.kill(os.getpid(), number)
         return losses
     at_iterations(monkeypatch, [iteration], send)
+
+
+def signal_at_image(monkeypatch: pytest.MonkeyPatch, image: int, number: signal.Signals = signal.SIGTERM) -> None:
+    """Sends a signal to this process before it enlarges an image for validation, counted over all validations from 1."""
+    enlarge, images = VapSRModel._enlarge, itertools.count(1)
+
+    def send(model: VapSRModel, data: dict) -> tuple:
+        if next(images) == image:
+            os.kill(os.getpid(), number)
+        return enlarge(model, data)
+    monkeypatch.setattr(VapSRModel, '_enlarge', send)

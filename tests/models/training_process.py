@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -15,21 +14,19 @@ plugin.load()
 import basicsr.train  # noqa: E402, F401
 
 
-def start(*arguments: str, log: Path, file_limit: int = resource.RLIM_INFINITY, before: Callable[[], None] | None = None,
-          **environment: str) -> BaseProcess:
+def start(*arguments: str, log: Path, before: Callable[[], None] | None = None, **environment: str) -> BaseProcess:
     """Starts `vapsr train ARGUMENTS` in the current folder.
 
     Args:
         arguments: The arguments.
         log: Takes what it prints.
-        file_limit: The largest file that it can write, in bytes.
         before: A function of a module, called first.
         environment: Variables that are set for it.
     """
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload([__name__])
     log.write_text('')
-    process = context.Process(target=_train, args=(arguments, Path.cwd(), log, file_limit, before, environment))
+    process = context.Process(target=_train, args=(arguments, Path.cwd(), log, before, environment))
     process.start()
     return process
 
@@ -44,7 +41,7 @@ def start_two(*arguments: str, before: Callable[[], None] | None = None) -> list
                    WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=port), log) for rank, log in enumerate(logs)]
 
 
-def _train(arguments: tuple[str, ...], folder: Path, log: Path, file_limit: int, before: Callable[[], None] | None,
+def _train(arguments: tuple[str, ...], folder: Path, log: Path, before: Callable[[], None] | None,
            environment: dict[str, str]) -> None:
     multiprocessing.set_start_method('fork', force=True)  # for the workers, as in a process of its own
     os.chdir(folder)
@@ -52,7 +49,6 @@ def _train(arguments: tuple[str, ...], folder: Path, log: Path, file_limit: int,
     with log.open('wb') as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, resource.RLIM_INFINITY))
     if before:
         before()
     from vapsr_arch.cli import main

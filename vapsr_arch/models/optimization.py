@@ -63,7 +63,7 @@ class FastSRModel(SRModel):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.opt['train'].get('amp') == 'fp16')
         super().init_training_settings()
         if self.ema_decay > 0:
-            self.net_g_ema.to(memory_format=self._memory_format)  # else the foreach call takes its slow way
+            self.net_g_ema.to(memory_format=self._memory_format)  # else the foreach calls take their slow way
 
     def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float, **kwargs: object) -> torch.optim.Optimizer:
         """Adam or AdamW, fused into one kernel; SRModel knows Adam alone, which loops over the tensors on a CPU."""
@@ -82,7 +82,7 @@ class FastSRModel(SRModel):
         self.optimizer_g.step()
         self.scaler.update()
         if self.ema_decay > 0:
-            self.model_ema(self.ema_decay)  # after a step left out, it comes closer to the same weights
+            self._move_ema(1 - self.optimizer_g.found_inf)
 
     def _bad_step(self) -> Tensor:
         """1 where the gradients must not change the weights, else 0; a scalar on the device, the same on all processes."""
@@ -114,10 +114,16 @@ class FastSRModel(SRModel):
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     @torch.no_grad()
-    def model_ema(self, decay: float = 0.999) -> None:
-        """Moves the EMA towards the network's parameters; as in SRModel, buffers stay as they are."""
-        parameters = list(self.get_bare_model(self.net_g).parameters())
-        torch._foreach_lerp_(list(self.net_g_ema.parameters()), parameters, 1 - decay)
+    def _move_ema(self, taken: Tensor) -> None:
+        """Moves the EMA towards the network's parameters; as in SRModel, buffers stay as they are.
+
+        Args:
+            taken: 1 if the step was taken, 0 if it was left out and the EMA is to stay, too; a scalar on the device.
+        """
+        average = list(self.net_g_ema.parameters())
+        way = torch._foreach_sub(list(self.get_bare_model(self.net_g).parameters()), average)
+        torch._foreach_mul_(way, taken * (1 - self.ema_decay))
+        torch._foreach_add_(average, way)
 
     def get_current_log(self) -> dict[str, float]:
         """The last iteration's losses, the mean over the processes; all of them have to ask.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -31,17 +32,26 @@ def memory_explained(what: str, remedy: str) -> Iterator[None]:
         raise VapsrError(f'{device} has not enough memory for {what}: {remedy}') from None
 
 
+def training_remedy(opt: dict[str, Any]) -> str:
+    """What to do where training takes too much memory, with what the options have."""
+    data, train = opt['datasets']['train'], opt['train']
+    return (f'lower batch_size_per_gpu ({data["batch_size_per_gpu"]}) or gt_size ({data["gt_size"]}), raise train.accumulate '
+            f'({train.get("accumulate", 1)}), or on a GPU set train.amp ({train.get("amp", "off")}) to bf16')
+
+
 @contextmanager
 def killed_workers_explained() -> Iterator[None]:
-    """Turns torch's error of a DataLoader worker that has died into a sentence.
+    """Turns the errors of a DataLoader worker that has died into a sentence.
+
+    They are torch's own, or, where it does not see yet that the worker is dead, those of the connection to it.
 
     Raises:
         VapsrError: One has died.
     """
     try:
         yield
-    except RuntimeError as error:
-        if not str(error).startswith('DataLoader worker'):
+    except (RuntimeError, ConnectionResetError, ConnectionRefusedError, EOFError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith(('DataLoader worker', 'received 0 items')):
             raise
         raise VapsrError(f'a process that reads images was killed, for want of memory perhaps ({error}): lower '
                          f'num_worker_per_gpu; --auto_resume goes on from the newest state') from None

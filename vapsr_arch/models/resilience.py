@@ -13,7 +13,7 @@ from vapsr_arch.errors import VapsrError
 from vapsr_arch.models import run_files, training_state
 from vapsr_arch.models.nan_guard import NanGuard
 from vapsr_arch.models.optimization import FastSRModel
-from vapsr_arch.models.out_of_memory import memory_explained
+from vapsr_arch.models.out_of_memory import memory_explained, training_remedy
 from vapsr_arch.models.progress import progress_bar
 from vapsr_arch.models.stopping import stop_signals
 
@@ -35,6 +35,7 @@ class ResilientSRModel(FastSRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         self._options = training_state.deciding_options(opt) if opt['is_train'] else {}  # BasicSR takes keys out of its options
         self._saved_iter = -1
+        self._validated: dict[str, int] = {}  # data sets, and the iteration of their last validation
         self._good: tuple[bytes, bytes] | None = None  # checkpoint and state to go back to
         self._good_iter = -1
         self._bar: tqdm | None = None
@@ -66,7 +67,7 @@ class ResilientSRModel(FastSRModel):
         """
         if self._bar is None:
             self._begin(current_iter - 1)
-        with memory_explained('training', self._memory_remedy()):
+        with memory_explained('training', training_remedy(self.opt)):
             super().optimize_parameters(current_iter)
         looks = self.device.type == 'cpu' or current_iter % _LOOK_EVERY == 0
         if looks:
@@ -86,12 +87,6 @@ class ResilientSRModel(FastSRModel):
     def get_current_log(self) -> dict[str, float]:
         """FastSRModel's, with the gradients' norm and the number of steps that the guard has skipped so far."""
         return super().get_current_log() | {'grad_norm': self.grad_norm.item(), 'skipped_steps': self.guard.skipped}
-
-    def _memory_remedy(self) -> str:
-        data, train = self.opt['datasets']['train'], self.opt['train']
-        return (f'lower batch_size_per_gpu ({data["batch_size_per_gpu"]}) or gt_size ({data["gt_size"]}), raise '
-                f'train.accumulate ({train.get("accumulate", 1)}), or on a GPU set train.amp '
-                f'({train.get("amp", "off")}) to bf16')
 
     def _bad_step(self) -> Tensor:
         loss = sum(self.losses.values())
@@ -192,7 +187,7 @@ class ResilientSRModel(FastSRModel):
         if is_good:
             self._good = network, state
         if self.opt['rank'] == 0:
-            run_files.save_pair(self.opt, current_iter, network, state)
+            run_files.save_pair(self.opt, current_iter, network, state, self._good_iter)
         self._saved_iter = current_iter
 
     def save_network_as(self, label: str) -> None:
@@ -200,8 +195,9 @@ class ResilientSRModel(FastSRModel):
         if self.opt['rank'] == 0:
             run_files.write(run_files.network_path(self.opt, label), run_files.to_bytes(self._network()))
 
-    def save_best_metrics(self, current_iter: int) -> None:
-        """Saves the state of an iteration once more, if it was saved before its validation."""
+    def note_validation(self, dataset_name: str, current_iter: int) -> None:
+        """Notes that a data set has been validated, and saves the iteration's state once more if it was saved before."""
+        self._validated[dataset_name] = current_iter
         if self._saved_iter == current_iter:
             state = run_files.to_bytes(self._state(current_iter))
             if self.opt['rank'] == 0:
@@ -224,6 +220,7 @@ class ResilientSRModel(FastSRModel):
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],  # up to here BasicSR's
             'position': position, 'random': random, 'scaler': self.scaler.state_dict(), 'guard': self.guard.state_dict(),
             'best_metrics': getattr(self, 'best_metric_results', {}), 'options': self._options, 'good_iter': self._good_iter,
+            'validated': [name for name, last in self._validated.items() if last == iteration],
         }
 
     def _gpus(self) -> list[int]:
@@ -243,6 +240,7 @@ class ResilientSRModel(FastSRModel):
         # The first step of a resumed optimizer comes after the schedule's.
         warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step')
         self._saved_iter = resume_state['iter']
+        self._validated = dict.fromkeys(resume_state.get('validated', ()), self._saved_iter)
         if 'random' not in resume_state:
             get_root_logger().warning('The training state is BasicSR\'s own: it lacks the position in the epoch, which '
                                       'begins anew, the random states, the best metrics and the losses before')

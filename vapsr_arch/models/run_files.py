@@ -51,8 +51,10 @@ def write(path: Path, data: bytes) -> None:
                          f'with --auto_resume') from None
 
 
-def save_pair(opt: dict[str, Any], iteration: int, network: bytes, state: bytes) -> None:
+def save_pair(opt: dict[str, Any], iteration: int, network: bytes, state: bytes, good: int) -> None:
     """Writes the checkpoint and the state of an iteration, and removes those that `logger.keep_last` does not keep.
+
+    The pair of iteration `good`, which training that diverges goes back to, is kept in any case.
 
     A state that is there stands for a complete pair, whenever the process is killed: the state comes last, and one that
     an earlier run left for the same iteration goes first.
@@ -67,8 +69,9 @@ def save_pair(opt: dict[str, Any], iteration: int, network: bytes, state: bytes)
     if keep:
         earlier = sorted(number for number in _iterations(opt) if number <= iteration)
         for number in earlier[:-keep]:
-            state_path(opt, number).unlink()
-            network_path(opt, number).unlink(missing_ok=True)
+            if number != good:
+                state_path(opt, number).unlink()
+                network_path(opt, number).unlink(missing_ok=True)
 
 
 def _iterations(opt: dict[str, Any]) -> list[int]:
@@ -146,7 +149,8 @@ def check_disk_space(opt: dict[str, Any], network: int, state: int) -> None:
     Raises:
         VapsrError: They will not.
     """
-    needed = bytes_to_come(opt, opt['epoch_plan'].iteration, network, state)
+    others = len(list(Path(opt['path']['models']).glob('net_g_[bl]*.pth')))  # the best and the latest
+    needed = bytes_to_come(opt, opt['epoch_plan'].iteration, network, state, len(_iterations(opt)), others)
     free = shutil.disk_usage(opt['path']['experiments_root']).free
     if needed > free:
         raise VapsrError(f'{opt["path"]["experiments_root"]}: {free / 1e6:,.0f} MB are free, but the checkpoints and states '
@@ -154,13 +158,26 @@ def check_disk_space(opt: dict[str, Any], network: int, state: int) -> None:
                          f'logger.keep_last')
 
 
-def bytes_to_come(opt: dict[str, Any], start: int, network: int, state: int) -> int:
-    """Bytes that a run will write from iteration `start` on: pairs, the latest and the best checkpoints, a temporary file."""
+def bytes_to_come(opt: dict[str, Any], start: int, network: int, state: int, pairs_there: int = 0,
+                  others_there: int = 0) -> int:
+    """The most bytes by which a run grows from iteration `start` on.
+
+    It writes pairs, of which `logger.keep_last` removes the oldest after the newest is written, the latest and the best
+    checkpoints, each by way of a temporary file.
+
+    Args:
+        opt: The options.
+        start: Iterations done before.
+        network: Bytes of a checkpoint.
+        state: Bytes of a training state.
+        pairs_there: How many pairs there are.
+        others_there: How many of the latest and the best checkpoints there are, which are written over.
+    """
     every = opt['logger']['save_checkpoint_freq']
     pairs = opt['train']['total_iter'] // every - start // every
     keep = opt['logger'].get('keep_last')
     if keep:
-        pairs = min(pairs, keep)
+        pairs = min(pairs, keep + 1 - min(pairs_there, keep))
     validation_sets = sum(phase.startswith('val') for phase in opt['datasets'])
     best = validation_sets * len(opt.get('val', {}).get('metrics', {}))
-    return pairs * (network + state) + (1 + best) * network + max(network, state)
+    return pairs * (network + state) + max(0, 1 + best - others_there) * network + max(network, state)

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from basicsr.data import build_dataset
 from basicsr.metrics import calculate_metric
-from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.dist_util import get_dist_info
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from vapsr_arch.checkpoints import load_into
+from vapsr_arch.data.images import write_png
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 from vapsr_arch.models.out_of_memory import memory_explained
@@ -53,12 +55,26 @@ class VapSRModel(ResilientSRModel):
             asked = 'params'
         get_root_logger().info(load_into(net, load_path, None if is_ema else asked, strict))
 
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Goes on from a training state; first does what its iteration lacks of validation, without TensorBoard."""
+        super().resume_training(resume_state)
+        iteration, total_iter = resume_state['iter'], self.opt['train']['total_iter']
+        if 'val' not in self.opt or iteration % self.opt['val']['val_freq'] or iteration >= total_iter:
+            return  # at the end, BasicSR's loop validates
+        for phase, options in self.opt['datasets'].items():
+            if phase.startswith('val') and self._validated.get(options['name']) != iteration:
+                self.validation(DataLoader(build_dataset(options)), iteration, None, self.opt['val']['save_img'])
+
     def validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
         """Enlarges a data set's images and measures them.
 
         The means are logged, and a row an image written to `results/<name>/<set>.csv`, in training to
         `experiments/<name>/<set>.csv`. Images without ground truth are not measured. Each process takes its share of the
         images, and all have the results.
+
+        Raises:
+            VapsrError: There is not enough memory.
+            SystemExit: A signal has asked for an end of training, and the state is saved.
         """
         if self.is_train:  # the loop of basicsr/train.py ends one past the last iteration
             current_iter = min(current_iter, self.opt['train']['total_iter'])
@@ -74,20 +90,25 @@ class VapSRModel(ResilientSRModel):
             with memory_explained(f'{dataset.opt["name"]}, {name}', 'use a smaller image, or other hardware'):
                 image, gt = self._enlarge(data)
             if save_img:
-                imwrite(image, self._image_path(dataset.opt['name'], name, current_iter))
+                write_png(self._image_path(dataset.opt['name'], name, current_iter), image)
             if gt is not None:
                 rows[index] = {'image': name} | {metric: float(calculate_metric(dict(img=image, img2=gt), options))
                                                  for metric, options in self.opt['val'].get('metrics', {}).items()}
-            if stop_signals.asked and self.is_train and processes == 1:
-                self.stop(current_iter)
+            if stop_signals.asked:
+                break
+        done = [(rows, stop_signals.asked is not None)]
         if processes > 1:
-            shares = [None] * processes
-            torch.distributed.all_gather_object(shares, rows)
-            rows = dict(ChainMap(*shares))
+            own, done = done[0], [None] * processes
+            torch.distributed.all_gather_object(done, own)
+        if any(asked for _, asked in done):
+            self.stop(current_iter)
+        rows = dict(ChainMap(*(rows for rows, _ in done)))
         if not rows:
             get_root_logger().info(f'{dataset.opt["name"]}: no ground truth, nothing measured')
         elif self.opt['val'].get('metrics'):
             self._report(dataset.opt['name'], [rows[index] for index in sorted(rows)], current_iter, tb_logger)
+        if self.is_train:
+            self.note_validation(dataset.opt['name'], current_iter)
 
     def _enlarge(self, data: dict[str, Any]) -> tuple[Any, Any]:
         """The network's image of one sample and the ground truth or None: H x W x 3, uint8, BGR."""
@@ -114,7 +135,6 @@ class VapSRModel(ResilientSRModel):
                 if self.best_metric_results[dataset_name][metric]['iter'] == current_iter:
                     several = sum(phase.startswith('val') for phase in self.opt['datasets']) > 1
                     self.save_network_as(f'best_{metric}_{dataset_name}' if several else f'best_{metric}')
-            self.save_best_metrics(current_iter)
         if get_dist_info()[0] == 0:
             folder = self.opt['path']['experiments_root' if self.is_train else 'results_root']
             with written_whole(Path(folder, f'{dataset_name}.csv')) as path, path.open('w', newline='') as file:
