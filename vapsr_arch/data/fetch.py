@@ -71,6 +71,8 @@ def download(source: Source, path: Path) -> None:
             raise VapsrError(f'{path} has not the {source.checksum.partition(":")[0]} sum that {source.url} has: remove it, '
                              f'and run again')
         return
+    if not source.url.startswith(('https://', 'http://')):
+        raise VapsrError(f'{source.url} is no address on the web: it begins with https:// or http://')
     path.parent.mkdir(parents=True, exist_ok=True)
     part, tag = path.with_name(f'.{path.name}.part'), path.with_name(f'.{path.name}.tag')
     with locked(part):
