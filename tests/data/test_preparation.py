@@ -172,6 +172,26 @@ def test_faults_of_input(photographs: Path, tmp_path: Path, vapsr_output: Vapsr)
     assert code == 1 and 'have the same name but for folder or suffix: rename one of them' in output
 
 
+def test_names_that_are_not_text(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    (photographs / 'a.png').rename(os.fsdecode(os.fsencode(photographs) + b'/caf\xe9.png'))
+    for arguments in (('lr', photographs, tmp_path / 'out', '--scale', 2), ('subimages', photographs, tmp_path / 'out'),
+                      ('lmdb', photographs, tmp_path / 'out.lmdb'), ('pack', photographs, tmp_path / 'out.pack'),
+                      ('check', '--gt', photographs, '--lq', photographs, '--scale', 1)):
+        code, output = vapsr_output('data', *arguments)
+        assert code == 1 and fr"{photographs}: the name 'caf\udce9.png' is not UTF-8" in output
+    assert {path.name for path in tmp_path.iterdir()} == {'HR'}
+
+
+@pytest.mark.filterwarnings('ignore:Image size')
+@pytest.mark.parametrize('arguments', [('subimages', 'HR', 'out', '--size', 48), ('pack', 'HR', 'out.pack')])
+def test_an_image_too_large_to_open(arguments: tuple, photographs: Path, tmp_path: Path, vapsr_output: Vapsr,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('PIL.Image.MAX_IMAGE_PIXELS', 1600)  # twice as many are too many: b has 3234
+    code, output = vapsr_output('data', *arguments, *ONE)
+    assert code == 1 and '1 of 4 images failed' in output and 'HR/b.png cannot be read as an image: Image size (' in output
+
+
 def test_positions_are_basicsrs() -> None:
     assert positions(480, 480, 240) == [0]
     assert positions(481, 480, 240) == [0, 1]
