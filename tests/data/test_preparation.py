@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.data.data_helpers import ROOT, contents, cut_off_at, in_subprocess, killed_in
+from tests.data.data_helpers import ROOT, contents, cut_off_at, in_subprocess, killed_in, stopped_in
 from vapsr_arch.data import lmdb_store
 from vapsr_arch.data.lmdb_store import key_of
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
@@ -122,7 +122,7 @@ def test_images_are_not_written_over_themselves(arguments: tuple, photographs: P
 def test_other_settings_are_something_else(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
     vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, *ONE)
     code, output = vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, '--border', 'replicate', *ONE)
-    assert code == 1 and 'holds something else than vapsr data lr with these settings makes' in output
+    assert code == 1 and 'holds something else than vapsr data lr makes with these arguments' in output
 
 
 def test_a_folder_once_forced_goes_on_without(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
@@ -301,6 +301,24 @@ def test_killed_and_run_again_gives_the_same_bytes(arguments: tuple, function: s
             assert left[name] == wanted[name]
     assert vapsr_output('data', *arguments, *ONE)[0] == 0
     assert contents(killed) == wanted
+
+
+@pytest.mark.parametrize(('arguments', 'function', 'count'), [
+    (LR, 'vapsr_arch.files:Path.replace', 5), (SUBIMAGES, 'vapsr_arch.files:Path.replace', 7),
+    (LMDB, 'vapsr_arch.data.lmdb_store:read_bytes', 3), (PACK, 'vapsr_arch.data.pack:PackWriter.add', 3)])
+def test_ctrl_c_leaves_nothing_half_written(arguments: tuple, function: str, count: int, photographs: Path, tmp_path: Path,
+                                            vapsr_output: Vapsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed, stopped = tmp_path / 'undisturbed', tmp_path / 'stopped'
+    for folder in (undisturbed, stopped):
+        shutil.copytree(photographs, folder / 'HR')
+    monkeypatch.chdir(undisturbed)
+    assert vapsr_output('data', *arguments, *ONE)[0] == 0
+    monkeypatch.chdir(stopped)
+    stopped_in(*function.split(':'), count, 'data', *arguments, *ONE)
+    left, wanted = contents(stopped), contents(undisturbed)
+    assert left != wanted and left.items() <= wanted.items()
+    assert vapsr_output('data', *arguments, *ONE)[0] == 0
+    assert contents(stopped) == wanted
 
 
 def test_killed_with_workers_and_run_again(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:

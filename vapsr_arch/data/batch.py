@@ -89,7 +89,7 @@ def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[int]:
         killed = leftovers(folder)
         empty = killed.issuperset(folder.iterdir())
         if not (same or empty or force):
-            raise VapsrError(f'{folder} holds something else than {recipe["made_by"]} with these settings makes: choose '
+            raise VapsrError(f'{folder} holds something else than {recipe["made_by"]} makes with these arguments: choose '
                              f'another folder, or write into it with --force')
         for path in killed:
             path.unlink()
