@@ -85,7 +85,7 @@ def download(source: Source, path: Path) -> None:
             except urllib.error.HTTPError as error:
                 raise VapsrError(f'{source.url}: the server answers {error.code} {error.reason}: if you have the file from '
                                  f'elsewhere, put it at {path}') from None
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 reason = getattr(error, 'reason', None) or error
         else:
             if not have:
