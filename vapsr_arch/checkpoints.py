@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,8 +30,11 @@ def _read(path: str | os.PathLike) -> object:
     except pickle.UnpicklingError:
         raise VapsrError(f'{path} is not a checkpoint of weights alone: it is damaged, or holds Python objects, which are '
                          f'not loaded because they can run code') from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise VapsrError(f'{path} is not a checkpoint, or is damaged: {str(error).splitlines()[0]}') from None
+    except (RuntimeError, OSError) as error:
+        reason = str(error).partition('\n')[0].partition('. ')[0]
+        raise VapsrError(f'{path} is not a checkpoint, or is damaged: {reason}') from None
+    except (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, TypeError, ValueError, struct.error):
+        raise VapsrError(f'{path} is not a checkpoint, or is damaged') from None  # the unpickler's reasons say nothing
 
 
 def _is_state_dict(value: object) -> bool:

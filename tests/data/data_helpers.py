@@ -49,6 +49,12 @@ def killed_in(module: str, name: str, count: int, *arguments: object, setup: str
     assert process.returncode == -9, process.stderr
 
 
+def stopped_in(module: str, name: str, count: int, *arguments: object) -> None:
+    """Runs `vapsr` in a subprocess that gets a Ctrl-C when it calls the function for the `count`th time."""
+    process = in_subprocess('-c', KILLED.replace('SIGKILL', 'SIGINT'), module, name, count, *arguments)
+    assert process.returncode == 130 and 'Traceback' not in process.stderr, process.stderr
+
+
 def cut_off_at(size: int, *arguments: object) -> None:
     """Runs `vapsr` in a subprocess that is killed in the middle of a write: when a file has so many bytes."""
     process = in_subprocess('-c', CUT_OFF, size, *arguments)

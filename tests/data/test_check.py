@@ -1,5 +1,6 @@
 """`vapsr data check`: every fault, all at once."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from tests.conftest import photograph
+from vapsr_arch.data.lmdb_store import make_lmdb
 from vapsr_arch.data.lr import make_lr
 from vapsr_arch.data.packing import make_pack
 
@@ -91,6 +93,24 @@ def test_faults_of_arguments(tmp_path: Path, vapsr_output: Vapsr) -> None:
     arguments = ('--gt', tmp_path / 'none', '--lq', tmp_path, '--scale', 4, '--test', tmp_path / 'x.lmdb')
     code, output = vapsr_output('data', 'check', *arguments)
     assert code == 1 and 'there is no such folder of images' in output and 'x.lmdb is not an LMDB of images' in output
+
+
+def test_a_template_that_is_none(pairs: tuple[Path, Path], vapsr_output: Vapsr) -> None:
+    for template in ('x{', '{}{}', '{x}', '{.x}'):
+        code, output = vapsr_output('data', 'check', '--gt', pairs[0], '--lq', pairs[1], '--scale', 4,
+                                    '--filename-tmpl', template)
+        assert code == 1 and f"filename_tmpl '{template}': it needs one {{}}, which stands for the HR image's name" in output
+
+
+def test_damaged_lmdbs(pairs: tuple[Path, Path], tmp_path: Path, vapsr_output: Vapsr) -> None:
+    for name in ('short.lmdb', 'junk.lmdb'):
+        make_lmdb([pairs[0]], tmp_path / name, workers=1)
+    os.truncate(tmp_path / 'short.lmdb/data.mdb', 12288)
+    (tmp_path / 'junk.lmdb/data.mdb').write_text('junk')
+    code, output = vapsr_output('data', 'check', '--gt', tmp_path / 'short.lmdb', '--lq', pairs[1], '--scale', 4)
+    assert code == 1 and 'short.lmdb: data.mdb has 12288 bytes of ' in output and 'it is cut off; make or copy it again' in output
+    code, output = vapsr_output('data', 'check', '--gt', tmp_path / 'junk.lmdb', '--lq', pairs[1], '--scale', 4)
+    assert code == 1 and 'junk.lmdb: the LMDB cannot be read: ' in output and '1 faults' in output
 
 
 def test_size_rules_of_training_are_for_those_who_ask(pairs: tuple[Path, Path], vapsr_output: Vapsr) -> None:

@@ -100,6 +100,10 @@ def test_no_network_and_no_file_are_one_sentence(server: ThreadingHTTPServer, tm
         url = f'http://127.0.0.1:{unused.getsockname()[1]}/file.bin'
         with pytest.raises(VapsrError, match=re.escape(url) + r' cannot be downloaded .* put the file at .*file\.bin$'):
             download(Source(url), tmp_path / 'file.bin')
+    with pytest.raises(VapsrError, match=r'nonsense/none\.bin is no address on the web: it begins with https:// or http://'):
+        download(Source('https://example.org/none.bin').from_mirror('nonsense'), tmp_path / 'none.bin')
+    with pytest.raises(VapsrError, match=r'http://\[x/none\.bin cannot be downloaded'):
+        download(Source('http://[x/none.bin'), tmp_path / 'none.bin')
     with pytest.raises(VapsrError, match='the server answers 404 Not Found: if you have the file from elsewhere, put it at'):
         download(Source(f'{server.url}/none.bin'), tmp_path / 'none.bin')
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.data.data_helpers import ROOT, contents, cut_off_at, in_subprocess, killed_in
+from tests.data.data_helpers import ROOT, contents, cut_off_at, in_subprocess, killed_in, stopped_in
 from vapsr_arch.data import lmdb_store
 from vapsr_arch.data.lmdb_store import key_of
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
@@ -92,10 +92,37 @@ def test_an_output_that_holds_something_else_is_left_alone(arguments: tuple, pho
     assert vapsr_output('data', *arguments, *ONE)[0] == 0
 
 
+@pytest.mark.parametrize('arguments', [('lr', 'HR', 'out', '--scale', 2), ('subimages', 'HR', 'out', '--size', 48),
+                                       ('lmdb', 'HR', 'out.lmdb'), ('pack', 'HR', 'out.pack')])
+def test_images_of_another_folder_are_something_else(arguments: tuple, photographs: Path, tmp_path: Path, vapsr_output: Vapsr,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photographs, tmp_path / 'another')  # of the same names, and older than what is made
+    assert vapsr_output('data', *arguments, *ONE)[0] == 0
+    made = contents(tmp_path)
+    code, output = vapsr_output('data', arguments[0], 'another', *arguments[2:], *ONE)
+    assert code == 1 and f'{arguments[2]} holds something else than' in output and contents(tmp_path) == made
+    monkeypatch.chdir(photographs)
+    assert vapsr_output('data', arguments[0], tmp_path / 'HR', tmp_path / arguments[2], *arguments[3:], *ONE)[0] == 0
+    assert contents(tmp_path) == made
+
+
+@pytest.mark.parametrize('arguments', [('lr', 'out/HR', 'out', '--scale', 4, '--cut-hr'), ('subimages', 'out/HR', 'out/HR'),
+                                       ('lmdb', 'out.lmdb', 'out.lmdb')])
+def test_images_are_not_written_over_themselves(arguments: tuple, photographs: Path, tmp_path: Path, vapsr_output: Vapsr,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photographs, arguments[1])
+    before = contents(tmp_path)
+    code, output = vapsr_output('data', *arguments, *ONE, '--force')
+    assert code == 1 and f'{arguments[1]} is the folder of the images themselves: choose another output' in output
+    assert contents(tmp_path) == before
+
+
 def test_other_settings_are_something_else(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
     vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, *ONE)
     code, output = vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, '--border', 'replicate', *ONE)
-    assert code == 1 and 'holds something else than vapsr data lr with these settings makes' in output
+    assert code == 1 and 'holds something else than vapsr data lr makes with these arguments' in output
 
 
 def test_a_folder_once_forced_goes_on_without(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
@@ -133,13 +160,36 @@ def test_faults_of_input(photographs: Path, tmp_path: Path, vapsr_output: Vapsr)
     (tmp_path / 'empty').mkdir()
     assert 'the folder has no image' in vapsr_output('data', 'pack', tmp_path / 'empty', out)[1]
     assert 'NAME.lmdb' in vapsr_output('data', 'lmdb', photographs, out)[1]
+    code, output = vapsr_output('data', 'pack', photographs, tmp_path, '--force')
+    assert code == 1 and f'{tmp_path} is a folder, and a pack is a file: choose another name' in output
     assert vapsr_output('data', 'lr', photographs, out, '--scale', 1)[0] == 2
     assert f'{photographs}/a.png: File exists' in vapsr_output('data', 'lr', photographs, photographs / 'a.png', '--scale', 2)[1]
     code, output = vapsr_output('data', 'subimages', photographs, out, '--size', 64, *ONE)
     assert code == 1 and 'smaller than a sub-image of 64x64: lower --size or leave it out' in output
+    assert 'Error: 4 of 4 images failed:' in output
     cv2.imwrite(str(photographs / 'a.bmp'), np.zeros((8, 8, 3), np.uint8))
     code, output = vapsr_output('data', 'lr', photographs, out, '--scale', 2)
     assert code == 1 and 'have the same name but for folder or suffix: rename one of them' in output
+
+
+def test_names_that_are_not_text(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+    (photographs / 'a.png').rename(os.fsdecode(os.fsencode(photographs) + b'/caf\xe9.png'))
+    for arguments in (('lr', photographs, tmp_path / 'out', '--scale', 2), ('subimages', photographs, tmp_path / 'out'),
+                      ('lmdb', photographs, tmp_path / 'out.lmdb'), ('pack', photographs, tmp_path / 'out.pack'),
+                      ('check', '--gt', photographs, '--lq', photographs, '--scale', 1)):
+        code, output = vapsr_output('data', *arguments)
+        assert code == 1 and fr"{photographs}: the name 'caf\udce9.png' is not UTF-8" in output
+    assert {path.name for path in tmp_path.iterdir()} == {'HR'}
+
+
+@pytest.mark.filterwarnings('ignore:Image size')
+@pytest.mark.parametrize('arguments', [('subimages', 'HR', 'out', '--size', 48), ('pack', 'HR', 'out.pack')])
+def test_an_image_too_large_to_open(arguments: tuple, photographs: Path, tmp_path: Path, vapsr_output: Vapsr,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('PIL.Image.MAX_IMAGE_PIXELS', 1600)  # twice as many are too many: b has 3234
+    code, output = vapsr_output('data', *arguments, *ONE)
+    assert code == 1 and '1 of 4 images failed' in output and 'HR/b.png cannot be read as an image: Image size (' in output
 
 
 def test_positions_are_basicsrs() -> None:
@@ -253,6 +303,24 @@ def test_killed_and_run_again_gives_the_same_bytes(arguments: tuple, function: s
     assert contents(killed) == wanted
 
 
+@pytest.mark.parametrize(('arguments', 'function', 'count'), [
+    (LR, 'vapsr_arch.files:Path.replace', 5), (SUBIMAGES, 'vapsr_arch.files:Path.replace', 7),
+    (LMDB, 'vapsr_arch.data.lmdb_store:read_bytes', 3), (PACK, 'vapsr_arch.data.pack:PackWriter.add', 3)])
+def test_ctrl_c_leaves_nothing_half_written(arguments: tuple, function: str, count: int, photographs: Path, tmp_path: Path,
+                                            vapsr_output: Vapsr, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed, stopped = tmp_path / 'undisturbed', tmp_path / 'stopped'
+    for folder in (undisturbed, stopped):
+        shutil.copytree(photographs, folder / 'HR')
+    monkeypatch.chdir(undisturbed)
+    assert vapsr_output('data', *arguments, *ONE)[0] == 0
+    monkeypatch.chdir(stopped)
+    stopped_in(*function.split(':'), count, 'data', *arguments, *ONE)
+    left, wanted = contents(stopped), contents(undisturbed)
+    assert left != wanted and left.items() <= wanted.items()
+    assert vapsr_output('data', *arguments, *ONE)[0] == 0
+    assert contents(stopped) == wanted
+
+
 def test_killed_with_workers_and_run_again(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
     for copy in range(30):
         shutil.copy(photographs / 'a.png', photographs / f'a{copy}.png')
@@ -275,6 +343,23 @@ def test_two_runs_do_not_write_to_one_folder(photographs: Path, tmp_path: Path, 
     with locked(tmp_path / 'LR'):
         code, output = vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2)
     assert code == 1 and 'another run is writing there: wait until it is done' in output
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+@pytest.mark.parametrize('arguments', [('lr', 'HR', 'out', '--scale', 4), ('pack', 'HR', 'out.pack')])
+def test_a_damaged_image_is_reported_by_us_alone(arguments: tuple, workers: int, photographs: Path, tmp_path: Path) -> None:
+    (photographs / 'bad.png').write_bytes((photographs / 'a.png').read_bytes()[:3000])
+    process = in_subprocess('-m', 'vapsr_arch.cli', 'data', *arguments, '--workers', workers, cwd=tmp_path)
+    assert 'HR/bad.png cannot be decoded' in process.stderr and 'WARN' not in process.stderr
+
+
+def test_ctrl_c_is_no_traceback_of_workers_that_are_starting(tmp_path: Path) -> None:
+    script = tmp_path / 'script.py'
+    script.write_text('import os, signal\nfrom vapsr_arch.data.batch import run_batch\n'
+                      'if __name__ != "__main__":\n    os.kill(os.getpid(), signal.SIGINT)\n'
+                      'if __name__ == "__main__":\n    print([result for _, result in run_batch(abs, [1, -2], "x", 2)])\n')
+    process = in_subprocess(script)
+    assert process.stdout == '[1, 2]\n' and 'Traceback' not in process.stderr
 
 
 def test_a_worker_that_is_killed_is_one_sentence(photographs: Path, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from tests.conftest import SMALL_NETWORK, Finished
 from tests.report.conftest import SMALL, Benchmarked, write_options
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.data.matlab_resize import imresize
-from vapsr_arch.errors import OptionsError
+from vapsr_arch.errors import OptionsError, VapsrError
 from vapsr_arch.report.benchmark import Benchmark
+from vapsr_arch.report.machine import counted
 from vapsr_arch.report.published import published
 from vapsr_arch.report.report import find_image
 from vapsr_arch.report.runs import kept
@@ -125,6 +126,17 @@ def test_a_set_of_ones_own_takes_the_place_of_the_option_files(benchmarked: Benc
     benchmark = Benchmark(['VapSR.yml'], benchmarked.out, own_set=('mine', folder / 'HR', folder / 'LR'))
     assert list(benchmark.sets) == ['mine'] and benchmark.sets['mine'].names == ['0', '1', '2', '3', '4']
     assert not capfd.readouterr().out
+    with pytest.raises(VapsrError, match=r'^--set mine: there is no absent$'):
+        Benchmark(['VapSR.yml'], benchmarked.out, own_set=('mine', folder / 'HR', Path('absent')))
+
+
+def test_the_table_says_on_what_and_how_it_was_measured(benchmarked: Benchmarked) -> None:
+    table = (benchmarked.out / 'table.md').read_text()
+    machine = json.loads((benchmarked.out / 'results.json').read_text())['machine']
+    assert f', {counted(machine["threads"], "thread")}; torch ' in table
+    assert ('Sets: psnr (type calculate_psnr, crop_border 2, test_y_channel True) / '
+            'ssim (type calculate_ssim, crop_border 2, test_y_channel True).') in table
+    assert (counted(1, 'thread'), counted(2, 'thread')) == ('1 thread', '2 threads')
 
 
 @pytest.mark.parametrize('name, changes, words', [

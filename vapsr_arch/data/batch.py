@@ -54,6 +54,19 @@ def is_done(output: Path, source: Path, since: int) -> bool:
     return output.is_file() and output.stat().st_mtime_ns >= max(source.stat().st_mtime_ns, since)
 
 
+def inputs_of(folders: Sequence[Path], base: Path) -> list[str]:
+    """Where the input folders are as seen from an output's folder, for its recipe."""
+    return sorted(os.path.relpath(folder.resolve(), base.resolve()) for folder in folders)
+
+
+def refuse_inputs(folders: Sequence[Path], outputs: Iterable[Path]) -> None:
+    """Raises an error if an output would be written over its own input."""
+    inputs = {folder.resolve() for folder in folders}
+    for output in outputs:
+        if output.resolve() in inputs:
+            raise VapsrError(f'{output} is the folder of the images themselves: choose another output')
+
+
 @contextmanager
 def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[int]:
     """Holds an output folder for one run, and clears it of what a killed run left half-written.
@@ -76,7 +89,7 @@ def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[int]:
         killed = leftovers(folder)
         empty = killed.issuperset(folder.iterdir())
         if not (same or empty or force):
-            raise VapsrError(f'{folder} holds something else than {recipe["made_by"]} with these settings makes: choose '
+            raise VapsrError(f'{folder} holds something else than {recipe["made_by"]} makes with these arguments: choose '
                              f'another folder, or write into it with --force')
         for path in killed:
             path.unlink()
@@ -87,8 +100,8 @@ def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[int]:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     cv2.setNumThreads(1)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -111,10 +124,26 @@ def _guarded(work: Callable[[Job], Result], job: Job) -> Result | VapsrError:
 @contextmanager
 def _processes(workers: int) -> Iterator[Executor]:
     environment = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')
-    environment['OPENCV_LOG_LEVEL'] = 'SILENT'  # a damaged file is reported once, by us
     with (mock.patch.dict(os.environ, environment),
           ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _start_worker) as pool):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # Ctrl-C is the parent's to handle: workers inherit this
+        try:
+            for _ in range(workers):  # starts them
+                pool.submit(int)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         yield pool
+
+
+@contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """A damaged file is reported once, by us."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _in_order(pool: Executor, work: Callable[[Job], Result], jobs: Iterable[Job], ahead: int) -> Iterator[tuple[Job, Result]]:
@@ -157,6 +186,7 @@ def run_batch(work: Callable[[Job], Result], jobs: Sequence[Job], title: str,
     workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     guarded = functools.partial(_guarded, work)
     with ExitStack() as stack:
+        stack.enter_context(_quiet_opencv())
         if workers > 1:
             pool = stack.enter_context(ThreadPoolExecutor(workers) if threads else _processes(workers))
             results = _in_order(pool, guarded, jobs, 4 * workers)
@@ -179,4 +209,5 @@ def finish(results: Iterable[tuple[Job, Any]]) -> list[Any]:
 def raise_faults(faults: Sequence[VapsrError], count: int) -> None:
     """Raises one error that names all faults, if there are any, among `count` images."""
     if faults:
-        raise VapsrError('\n  '.join([f'{len(faults)} of {count} images failed, the others are done:', *map(str, faults)]))
+        others = ', the others are done' if len(faults) < count else ''
+        raise VapsrError('\n  '.join([f'{len(faults)} of {count} images failed{others}:', *map(str, faults)]))

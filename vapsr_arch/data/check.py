@@ -12,10 +12,11 @@ import numpy as np
 
 from vapsr_arch.data.batch import run_batch
 from vapsr_arch.data.images import decode, read_bytes, split_images
+from vapsr_arch.data.lmdb_store import open_lmdb
 from vapsr_arch.data.matlab_resize import mod_crop
 from vapsr_arch.data.overlap import PartIndex, chosen_windows
 from vapsr_arch.data.pack import Pack
-from vapsr_arch.data.pairs import read_meta_info
+from vapsr_arch.data.pairs import lq_name, read_meta_info
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.options import load_options, read_yaml
 
@@ -55,7 +56,7 @@ class _Facts(NamedTuple):
 
 @functools.lru_cache(maxsize=8)
 def _opened(root: str) -> lmdb.Environment | Pack:
-    return lmdb.open(root, readonly=True, lock=False, readahead=False) if root.endswith('.lmdb') else Pack(root)
+    return open_lmdb(root) if root.endswith('.lmdb') else Pack(root)
 
 
 def _pixels(image: _Image) -> np.ndarray:
@@ -93,6 +94,7 @@ def _images_of(root: str, faults: list[str]) -> dict[str, _Image]:
         meta_info = Path(root, 'meta_info.txt')
         if not meta_info.is_file() or not Path(root, 'data.mdb').is_file():
             raise VapsrError(f'{root} is not an LMDB of images, a folder NAME.lmdb with data.mdb and meta_info.txt')
+        _opened(root)
         keys = [line.split('.')[0] for line in meta_info.read_text(encoding='utf-8').splitlines() if line]
         return {key: _Image(root, key) for key in keys}
     for path in split_images(root)[0]:
@@ -119,9 +121,11 @@ def _size_faults(gt: _Image, lq: _Image | None, facts: dict[_Image, _Facts], ima
 
 def _listed_pairs(images: PairedSet) -> list[tuple[_Image, _Image | None]]:
     """The pairs that a meta info file lists, whether their files are there or not."""
+    paths = [Path(name) for name in read_meta_info(images.meta_info_file)]
+    partners = [lq_name(images.filename_tmpl, path.stem) + path.suffix for path in paths]
     return [(_Image(images.gt, str(Path(images.gt, path))),
-             _Image(images.lq, str(Path(images.lq, images.filename_tmpl.format(path.stem) + path.suffix))) if images.lq else None)
-            for path in map(Path, read_meta_info(images.meta_info_file))]
+             _Image(images.lq, str(Path(images.lq, partner))) if images.lq else None)
+            for path, partner in zip(paths, partners)]
 
 
 def _pairs(images: PairedSet, faults: list[str]) -> tuple[list[tuple[_Image, _Image | None]], list[_Image]]:
@@ -130,7 +134,7 @@ def _pairs(images: PairedSet, faults: list[str]) -> tuple[list[tuple[_Image, _Im
         return _listed_pairs(images), []
     gt = _images_of(images.gt, faults)
     lq = _images_of(images.lq, faults) if images.lq else {}
-    names = {name: images.filename_tmpl.format(name) for name in gt}
+    names = {name: lq_name(images.filename_tmpl, name) for name in gt}
     if images.lq:
         faults += [f'{gt[name]} has no partner: no image named {other} in {images.lq}'
                    for name, other in names.items() if other not in lq]

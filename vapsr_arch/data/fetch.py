@@ -71,6 +71,8 @@ def download(source: Source, path: Path) -> None:
             raise VapsrError(f'{path} has not the {source.checksum.partition(":")[0]} sum that {source.url} has: remove it, '
                              f'and run again')
         return
+    if not source.url.startswith(('https://', 'http://')):
+        raise VapsrError(f'{source.url} is no address on the web: it begins with https:// or http://')
     path.parent.mkdir(parents=True, exist_ok=True)
     part, tag = path.with_name(f'.{path.name}.part'), path.with_name(f'.{path.name}.tag')
     with locked(part):
@@ -83,7 +85,7 @@ def download(source: Source, path: Path) -> None:
             except urllib.error.HTTPError as error:
                 raise VapsrError(f'{source.url}: the server answers {error.code} {error.reason}: if you have the file from '
                                  f'elsewhere, put it at {path}') from None
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 reason = getattr(error, 'reason', None) or error
         else:
             if not have:

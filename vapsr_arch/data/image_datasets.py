@@ -14,6 +14,7 @@ from basicsr.utils import get_root_logger
 from torch.utils.data import Dataset
 
 from vapsr_arch.data.images import conversion_notes, decode, read_bytes, read_header, split_images
+from vapsr_arch.data.lmdb_store import open_lmdb
 from vapsr_arch.data.paired_dataset import PairedDataset, to_tensor
 from vapsr_arch.data.pairs import (
     check_pairs,
@@ -29,7 +30,7 @@ from vapsr_arch.errors import VapsrError
 @functools.cache
 def _environment(folder: str) -> lmdb.Environment:
     """An LMDB, open: lmdb refuses to open one twice in a process, as a train and a val set on the same one would."""
-    return lmdb.open(folder, readonly=True, lock=False, readahead=False)
+    return open_lmdb(folder)
 
 
 def _read_image(path: str, lmdb_folder: str | None) -> np.ndarray:

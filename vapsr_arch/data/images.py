@@ -1,6 +1,7 @@
 """Image files: what counts as one, what its header says, its pixels."""
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 
 SUFFIXES = frozenset(('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'))
+_NO_TEXT = re.compile('[\ud800-\udfff]')  # what stands for bytes that are not UTF-8
 _EXIF_ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width; OpenCV applies them when it reads
 
@@ -28,13 +30,16 @@ def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
     """The files of a folder by name, hidden ones aside: images, and all others.
 
     Raises:
-        VapsrError: The folder is missing, or has no image.
+        VapsrError: The folder is missing, has no image, or one whose name is not text.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise VapsrError(f'{folder}: there is no such folder of images')
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith('.'))
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    foreign = [path.name for path in images if _NO_TEXT.search(path.name)]
+    if foreign:
+        raise VapsrError(f'{folder}: the name {foreign[0]!a} is not UTF-8: rename it')
     if not images:
         raise VapsrError(f'{folder}: the folder has no image ({", ".join(sorted(SUFFIXES))})')
     return images, [path for path in files if path.suffix.lower() not in SUFFIXES]
@@ -56,7 +61,7 @@ def read_header(path: str | os.PathLike) -> Header:
             return Header(height, width, '16' in raw_mode(image), 'A' in image.mode or 'transparency' in image.info)
     except FileNotFoundError:
         raise VapsrError(f'{path}: there is no such image') from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise VapsrError(f'{path} cannot be read as an image: {_reason(error)}') from None
 
 

@@ -8,28 +8,46 @@ The records are the files' own bytes: nothing is decoded and compressed again.
 """
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import lmdb
 from tqdm import tqdm
 
-from vapsr_arch.data.batch import RECIPE, raise_faults, run_batch, sources_of
+from vapsr_arch.data.batch import RECIPE, inputs_of, raise_faults, refuse_inputs, run_batch, sources_of
 from vapsr_arch.data.images import read_as_it_is, read_bytes
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import locked
 
 _LONGEST_KEY = 511  # LMDB's limit
 _COMMIT_BYTES = 64 * 2**20
-_MADE_BY = {'made_by': 'vapsr data lmdb'}
 
 
 def key_of(stem: str) -> str:
     """The key of an image by its name without suffix."""
     return quote(stem, safe='').replace('.', '%2E')
+
+
+def open_lmdb(folder: str | os.PathLike) -> lmdb.Environment:
+    """Opens an LMDB for reading; a process may do so once.
+
+    Raises:
+        VapsrError: It is damaged or cut off: reading beyond the end of its file would kill the process.
+    """
+    try:
+        environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
+    except lmdb.Error as error:
+        raise VapsrError(f'{folder}: the LMDB cannot be read: {error}') from None
+    wanted = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
+    size = Path(folder, 'data.mdb').stat().st_size
+    if size < wanted:
+        raise VapsrError(f'{folder}: data.mdb has {size} bytes of {wanted}: it is cut off; make or copy it again')
+    return environment
 
 
 def _shape(source: Path) -> tuple[int, int, int]:
@@ -52,7 +70,7 @@ def _meta_info(shapes: dict[Path, tuple[int, int, int]]) -> Iterator[str]:
         yield f'{key_of(source.stem)}.png ({height},{width},{channels}) 1\n'  # nobody reads the last, a compression level
 
 
-def _write(folder: Path, shapes: dict[Path, tuple[int, int, int]]) -> None:
+def _write(folder: Path, recipe: dict[str, Any], shapes: dict[Path, tuple[int, int, int]]) -> None:
     environment = lmdb.open(str(folder), map_size=_map_size([source.stat().st_size for source in shapes]))
     transaction, pending = environment.begin(write=True), 0
     for source in tqdm(shapes, 'LMDB', unit='image', file=sys.stderr):
@@ -67,10 +85,10 @@ def _write(folder: Path, shapes: dict[Path, tuple[int, int, int]]) -> None:
     environment.close()
     (folder / 'lock.mdb').unlink()  # for writers; readers are told not to lock
     (folder / 'meta_info.txt').write_text(''.join(_meta_info(shapes)), encoding='utf-8')
-    (folder / RECIPE).write_text(json.dumps(_MADE_BY) + '\n', encoding='utf-8')
+    (folder / RECIPE).write_text(json.dumps(recipe) + '\n', encoding='utf-8')
 
 
-def _is_finished(out: Path, sources: Sequence[Path], force: bool) -> bool:
+def _is_finished(out: Path, recipe: dict[str, Any], sources: Sequence[Path], force: bool) -> bool:
     """Whether `out` holds these images already; False if it may be written.
 
     Raises:
@@ -80,7 +98,7 @@ def _is_finished(out: Path, sources: Sequence[Path], force: bool) -> bool:
         return False
     note, meta_info = out / RECIPE, out / 'meta_info.txt'
     names = set()
-    if note.is_file() and meta_info.is_file() and json.loads(note.read_text(encoding='utf-8')) == _MADE_BY:
+    if note.is_file() and meta_info.is_file() and json.loads(note.read_text(encoding='utf-8')) == recipe:
         names = {line.split('.')[0] for line in meta_info.read_text(encoding='utf-8').splitlines()}
     wanted = {key_of(source.stem) for source in sources}
     if not force and (not names or names - wanted):
@@ -106,11 +124,14 @@ def make_lmdb(folders: Sequence[Path], out: Path, workers: int | None = None, fo
     if out.suffix != '.lmdb':
         raise VapsrError(f'{out}: BasicSR needs LMDBs to be named NAME.lmdb')
     sources = sources_of(folders)
-    if _is_finished(out, sources, force):
+    refuse_inputs(folders, [out])
+    recipe = {'made_by': 'vapsr data lmdb', 'from': inputs_of(folders, out.parent)}
+    if _is_finished(out, recipe, sources, force):
         print(f'{out} is finished already: kept')
         return
     temporary = out.with_name(f'.{out.name}.tmp')
-    temporary.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary.mkdir(exist_ok=True)
     with locked(temporary):
         try:
             for path in temporary.iterdir():
@@ -119,7 +140,7 @@ def make_lmdb(folders: Sequence[Path], out: Path, workers: int | None = None, fo
             faults = [result for result in results.values() if isinstance(result, VapsrError)]
             shapes = {source: shape for source, shape in results.items() if not isinstance(shape, VapsrError)}
             if shapes:
-                _write(temporary, shapes)
+                _write(temporary, recipe, shapes)
                 if out.is_dir():
                     shutil.rmtree(out)
                 else:

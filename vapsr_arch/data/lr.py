@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from vapsr_arch.data.batch import claimed, finish, is_done, run_batch, sources_of
+from vapsr_arch.data.batch import claimed, finish, inputs_of, is_done, refuse_inputs, run_batch, sources_of
 from vapsr_arch.data.images import read_as_it_is, write_png
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
 from vapsr_arch.errors import VapsrError
@@ -48,8 +48,9 @@ def make_lr(folders: Sequence[Path], out: Path, scales: Sequence[int], border: s
         raise VapsrError(f'--scale {min(scales)}: scales begin at 2')
     sources = sources_of(folders)
     multiple = math.lcm(*scales) if cut_hr else None
-    recipe = {'made_by': 'vapsr data lr', 'border': border, 'hr_multiple': multiple}
+    recipe = {'made_by': 'vapsr data lr', 'from': inputs_of(folders, out), 'border': border, 'hr_multiple': multiple}
     outputs = {f'X{scale}': out / f'X{scale}' for scale in sorted(set(scales))} | ({'HR': out / 'HR'} if cut_hr else {})
+    refuse_inputs(folders, outputs.values())
     with claimed(out, recipe, force) as since:
         work = functools.partial(_make, outputs=outputs, since=since, border=border, multiple=multiple)
         finish(run_batch(work, sources, 'LR images', workers))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vapsr_arch.data.batch import raise_faults, run_batch, sources_of
+from vapsr_arch.data.batch import inputs_of, raise_faults, run_batch, sources_of
 from vapsr_arch.data.images import Header, conversion_notes, decode, read_bytes, read_header
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
 from vapsr_arch.data.pack import Pack, PackWriter
@@ -47,6 +47,8 @@ def _is_finished(out: Path, recipe: dict, sources: Sequence[Path], force: bool) 
     """
     if not out.exists():
         return False
+    if out.is_dir():
+        raise VapsrError(f'{out} is a folder, and a pack is a file: choose another name')
     try:
         pack = Pack(out)
         names = {pack.name(position) for position in range(len(pack))} if pack.recipe == recipe else set()
@@ -80,7 +82,8 @@ def make_pack(folders: Sequence[Path], out: Path, scale: int | None = None, bord
     if scale is not None and scale < 2:
         raise VapsrError(f'--scale {scale}: scales begin at 2')
     sources = sources_of(folders)
-    recipe = {'made_by': 'vapsr data pack', 'scale': scale, 'border': border if scale else None}
+    recipe = {'made_by': 'vapsr data pack', 'from': inputs_of(folders, out.parent), 'scale': scale,
+              'border': border if scale else None}
     outs = [out] if scale is None else [out, lr_path(out, scale)]
     recipes = [recipe | {'part': part} for part in ('HR', 'LR')[:len(outs)]] if scale else [recipe]
     finished = [_is_finished(path, made, sources, force) for path, made in zip(outs, recipes)]

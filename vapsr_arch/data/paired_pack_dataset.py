@@ -7,6 +7,7 @@ from basicsr.utils import get_root_logger
 
 from vapsr_arch.data.pack import Pack
 from vapsr_arch.data.paired_dataset import PairedDataset
+from vapsr_arch.data.pairs import lq_name
 from vapsr_arch.errors import VapsrError
 
 
@@ -33,7 +34,7 @@ class PairedPackDataset(PairedDataset):
             raise VapsrError(f'{self.gt.path}: the pack has no image')
         partners = np.empty(len(self.gt), np.int64)
         for position in range(len(self.gt)):
-            wanted = template.format(self.gt.name(position))
+            wanted = lq_name(template, self.gt.name(position))
             same_place = position < len(self.lq) and self.lq.name(position) == wanted
             partner = position if same_place else self.lq.find(wanted)
             if partner is None:

@@ -40,6 +40,18 @@ def _by_stem(folder: str) -> dict[str, Path]:
     return {path.stem: path for path in images}
 
 
+def lq_name(template: str, stem: str) -> str:
+    """The name of an LR image, without suffix, as a template makes it from the HR image's name.
+
+    Raises:
+        VapsrError: The template is none.
+    """
+    try:
+        return template.format(stem)
+    except (ValueError, LookupError, AttributeError):
+        raise VapsrError(f"filename_tmpl {template!r}: it needs one {{}}, which stands for the HR image's name") from None
+
+
 def pairs_from_folders(gt_folder: str, lq_folder: str, filename_tmpl: str = '{}') -> list[Pair]:
     """Pairs the images of two folders by their names without suffix.
 
@@ -56,7 +68,7 @@ def pairs_from_folders(gt_folder: str, lq_folder: str, filename_tmpl: str = '{}'
             their suffix.
     """
     gt, lq = _by_stem(gt_folder), _by_stem(lq_folder)
-    names = {stem: filename_tmpl.format(stem) for stem in gt}
+    names = {stem: lq_name(filename_tmpl, stem) for stem in gt}
     for stem, name in names.items():
         if name not in lq:
             raise VapsrError(f'{gt[stem]} has no partner: no image named {name} in {lq_folder}')
@@ -89,7 +101,7 @@ def pairs_from_meta_info(gt_folder: str, lq_folder: str, meta_info_file: str, fi
         VapsrError: The file is missing or lists nothing, or an image is missing or cannot be read.
     """
     paths = [Path(name) for name in read_meta_info(meta_info_file)]
-    return [_file_pair(Path(lq_folder, filename_tmpl.format(path.stem) + path.suffix), Path(gt_folder, path))
+    return [_file_pair(Path(lq_folder, lq_name(filename_tmpl, path.stem) + path.suffix), Path(gt_folder, path))
             for path in paths]
 
 

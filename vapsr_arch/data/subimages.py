@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from vapsr_arch.data.batch import claimed, finish, is_done, run_batch, sources_of
+from vapsr_arch.data.batch import claimed, finish, inputs_of, is_done, refuse_inputs, run_batch, sources_of
 from vapsr_arch.data.images import read_as_it_is, read_header, write_png
 from vapsr_arch.errors import VapsrError
 
@@ -66,6 +66,8 @@ def make_subimages(folders: Sequence[Path], out: Path, size: int = 480, step: in
         other = names.setdefault(_SCALE_SUFFIX.sub('', source.stem), source)
         if other != source:
             raise VapsrError(f'{other} and {source} would give sub-images of the same names: leave one of them out')
-    with claimed(out, {'made_by': 'vapsr data subimages', 'size': size, 'step': step}, force) as since:
+    refuse_inputs(folders, [out])
+    recipe = {'made_by': 'vapsr data subimages', 'from': inputs_of(folders, out), 'size': size, 'step': step}
+    with claimed(out, recipe, force) as since:
         work = functools.partial(_cut, out=out, size=size, step=step, since=since)
         finish(run_batch(work, sources, 'sub-images', workers))

@@ -59,7 +59,7 @@ def read_tests(option_files: Sequence[str | Path], out: Path, own_set: tuple[str
 
     Raises:
         OptionsError: An option file has faults, or they do not go together: two scales, two ways to measure, one name twice.
-        VapsrError: Not one set is there.
+        VapsrError: Not one set is there, or the own set is not.
     """
     tests, absent = [], {}
     for option_file in option_files:
@@ -69,6 +69,8 @@ def read_tests(option_files: Sequence[str | Path], out: Path, own_set: tuple[str
             name, hr_folder, lr_folder = own_set
             options['datasets'] = {'test': {'name': name, 'type': 'PairedImageDataset', 'dataroot_gt': str(hr_folder),
                                             'dataroot_lq': str(lr_folder), 'io_backend': {'type': 'disk'}}}
+            if missing := _missing(options['datasets']['test']):
+                raise VapsrError(f'--set {name}: there is no {missing}')
         for phase, dataset in list(options['datasets'].items()):
             missing = _missing(dataset)
             if missing or dataset['type'] == 'SingleImageDataset':

@@ -19,6 +19,11 @@ def _cpu() -> str:
     return models[0] if models else platform.machine()
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 thread`, `2 threads`."""
+    return f'{count} {noun}{"" if count == 1 else "s"}'
+
+
 def describe_machine(device: str) -> dict[str, str | int]:
     """What a reader needs to place a figure: device, threads, versions.
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from vapsr_arch.files import written_whole
 from vapsr_arch.report.benchmark import Benchmark
+from vapsr_arch.report.machine import counted
 from vapsr_arch.report.runs import Run
 
 SIZE = (7.5, 4.6)  # inches; README pages are about 850 pixels wide
@@ -96,7 +97,7 @@ def draw_plots(benchmark: Benchmark, out: Path) -> list[Path]:
                              f'x{scale}: PSNR over parameters; area: multi-adds, {largest / 1e9:.1f} G the largest',
                              lambda run: 900 * run.multi_adds / largest)
     by_latency = _scatter(runs, set_name, lambda run: run.latency * 1e3, 'latency at 320x180 input [ms]',
-                          f'x{scale}: PSNR over latency; {machine["device"]}, {machine["threads"]} threads, fp32')
+                          f'x{scale}: PSNR over latency; {machine["device"]}, {counted(machine["threads"], "thread")}, fp32')
     paths = [out / 'psnr_parameters', out / 'psnr_latency']
     for figure, path in zip((by_parameters, by_latency), paths):
         save_figure(figure, path)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from vapsr_arch.report.benchmark import Benchmark
+from vapsr_arch.report.machine import counted
 from vapsr_arch.report.published import published
 from vapsr_arch.report.runs import Run
 
@@ -89,10 +90,10 @@ def _markdown_row(cells: list[str]) -> str:
 def conditions(benchmark: Benchmark) -> str:
     """Under which conditions the figures were taken, in a sentence."""
     machine = benchmark.machine
-    metrics = '; '.join(f'{name}: ' + ', '.join(f'{key} {value}' for key, value in options.items())
-                        for name, options in benchmark.metrics.items())
-    return (f'{machine["device"]}, {machine["cores"]} cores, {machine["threads"]} threads; torch {machine["torch"]}, '
-            f'BasicSR {machine["basicsr"]}, Python {machine["python"]}. {metrics}.')
+    metrics = ' / '.join(f'{name} (' + ', '.join(f'{key} {value}' for key, value in options.items()) + ')'
+                         for name, options in benchmark.metrics.items())
+    return (f'{machine["device"]}, {counted(machine["cores"], "core")}, {counted(machine["threads"], "thread")}; '
+            f'torch {machine["torch"]}, BasicSR {machine["basicsr"]}, Python {machine["python"]}. Sets: {metrics}.')
 
 
 def markdown(benchmark: Benchmark) -> str:
