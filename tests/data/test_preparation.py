@@ -233,6 +233,15 @@ def test_lmdb_of_any_names_and_sizes_is_read_by_basicsr(tmp_path: Path, vapsr_ou
     assert 'finished already: kept' in vapsr_output('data', 'lmdb', folder, out, *ONE)[1] or (out / 'data.mdb').is_file()
 
 
+def test_lmdb_has_room_for_images_of_little_more_than_a_page(tmp_path: Path, vapsr_output: Vapsr) -> None:
+    (tmp_path / 'HR').mkdir()
+    content = cv2.imencode('.png', np.random.default_rng(0).integers(0, 256, (37, 37, 3), np.uint8))[1].tobytes()
+    assert 4096 < len(content) < 5000
+    for number in range(600):
+        (tmp_path / f'HR/{number}.png').write_bytes(content)
+    assert vapsr_output('data', 'lmdb', tmp_path / 'HR', tmp_path / 'HR.lmdb', *ONE)[0] == 0
+
+
 def test_lmdb_refuses_a_name_that_makes_no_key(tmp_path: Path, vapsr_output: Vapsr) -> None:
     (tmp_path / 'HR').mkdir()
     for name in ('好' * 80, 'b'):

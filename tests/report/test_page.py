@@ -45,6 +45,8 @@ def test_the_page_loads_nothing_from_elsewhere(benchmarked: Benchmarked) -> None
     page = (benchmarked.out / 'index.html').read_text()
     assert set(re.findall(r'(?:src|href)="([^"#][^"]{0,4})', page)) == {'data:'}
     assert 'url(http' not in page and '@import' not in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))  # those of the plots, too
     assert page.count('<svg') == 2 and page.count('data:image/webp') == 4 * 4  # images; HR, bicubic, two networks
 
 
