@@ -67,6 +67,7 @@ def _scatter(runs: list[Run], set_name: str, x: Callable[[Run], float], x_label:
     points = [(x(run), run.scores[set_name]['psnr']) for run in runs]
     axes.scatter(*zip(*points), s=sizes, c=[_colour(run) for run in runs], alpha=0.75, edgecolors='white', linewidths=1)
     axes.margins(x=0.16, y=0.16)
+    axes.set_xlim(left=max(axes.get_xlim()[0], 0))
     axes.set_xlabel(x_label)
     axes.set_ylabel(f'PSNR on {set_name} [dB]')
     axes.set_title(title, fontsize=11)

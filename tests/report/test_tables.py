@@ -1,0 +1,53 @@
+"""Tables and plots of figures that are known."""
+
+import csv
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from vapsr_arch.report.benchmark import Benchmark
+from vapsr_arch.report.plots import draw_plots
+from vapsr_arch.report.runs import Run
+from vapsr_arch.report.tables import markdown, table_csv
+
+METRIC = {'crop_border': 4, 'test_y_channel': True}
+
+
+@pytest.fixture
+def benchmark() -> Benchmark:
+    def run(title: str, parameters: int, latency: float, psnr: float, ssim: float) -> Run:
+        return Run(title, 4, title, parameters=parameters, multi_adds=20 * 10**9, activations=10**6, latency=latency,
+                   memory=2**20, scores={'Set5': {'psnr': psnr, 'ssim': ssim}})
+
+    runs = [Run('bicubic', 4, scores={'Set5': {'psnr': 28.43, 'ssim': 0.8111}}), run('VapSR', 342220, 9.0, 32.3998, 0.89741),
+            run('IMDN', 715176, 0.1, 32.2111, 0.89478)]
+    return SimpleNamespace(
+        runs=runs, finished=[(None, run) for run in runs[1:]], sets={'Set5': None}, scale=4,
+        metrics={'psnr': {'type': 'calculate_psnr', **METRIC}, 'ssim': {'type': 'calculate_ssim', **METRIC}},
+        machine={'device': 'Some CPU', 'cores': 1, 'threads': 2, 'torch': '2', 'basicsr': '1', 'python': '3'})
+
+
+def test_published_figures_stand_beside_the_measured_ones(benchmark: Benchmark) -> None:
+    table = markdown(benchmark)
+    assert '| VapSR | Set5 | 32.40 / 0.8974 | 32.38 / 0.8978 | +0.02 / -0.0004 | README of github.com/zhoumumu/VapSR;' in table
+    assert '| IMDN | Set5 | 32.21 / 0.8948 | 32.21 / 0.8948 | +0.00 / +0.0000 | Hui et al., ACM MM 2019' in table
+    bicubic, vapsr, _ = csv.DictReader(io.StringIO(table_csv(benchmark)))
+    assert (vapsr['Set5_psnr'], vapsr['Set5_psnr_published'], vapsr['Set5_psnr_difference']) == ('32.3998', '32.38', '0.02')
+    assert (vapsr['Set5_ssim_published'], vapsr['Set5_ssim_difference']) == ('0.8978', '-0.0004')
+    assert bicubic['Set5_psnr_published'] == ''
+
+
+def test_conditions_are_told(benchmark: Benchmark) -> None:
+    assert ('Some CPU, 1 core, 2 threads; torch 2, BasicSR 1, Python 3. Sets: psnr (type calculate_psnr, crop_border 4, '
+            'test_y_channel True) / ssim (') in markdown(benchmark)
+
+
+def test_no_plot_begins_below_zero(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr('vapsr_arch.report.plots.save_figure', lambda figure, path: figures.append(figure))
+    draw_plots(benchmark, Path('out'))
+    by_parameters, by_latency = (figure.axes[0] for figure in figures)
+    assert by_latency.get_xlim()[0] == 0 and by_latency.get_xlim()[1] > 9000
+    assert 0 <= by_parameters.get_xlim()[0] < 342
