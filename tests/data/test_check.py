@@ -113,6 +113,21 @@ def test_damaged_lmdbs(pairs: tuple[Path, Path], tmp_path: Path, vapsr_output: V
     assert code == 1 and 'junk.lmdb: the LMDB cannot be read: ' in output and '1 faults' in output
 
 
+@pytest.mark.parametrize(('line', 'text'), [(b'\xff.png (4,4,3) 1', 'the list of images cannot be read: it is not text in UTF-8'),
+                                            (b'a.png 4x4', "'a.png 4x4' is not of the form NAME (HEIGHT,WIDTH,CHANNELS) LEVEL")])
+def test_an_lmdb_whose_list_is_damaged(line: bytes, text: str, pairs: tuple[Path, Path], tmp_path: Path,
+                                       vapsr_output: Vapsr) -> None:
+    make_lmdb([pairs[0]], tmp_path / 'HR.lmdb', workers=1)
+    (tmp_path / 'HR.lmdb/meta_info.txt').write_bytes(line)
+    code, output = vapsr_output('data', 'check', '--gt', tmp_path / 'HR.lmdb', '--lq', pairs[1], '--scale', 4)
+    assert code == 1 and f'{tmp_path}/HR.lmdb/meta_info.txt: {text}' in output
+
+
+def test_a_missing_pack_is_told_as_one(pairs: tuple[Path, Path], tmp_path: Path, vapsr_output: Vapsr) -> None:
+    code, output = vapsr_output('data', 'check', '--gt', tmp_path / 'none.pack', '--lq', pairs[1], '--scale', 4)
+    assert code == 1 and 'none.pack: the pack cannot be read: No such file or directory' in output
+
+
 def test_size_rules_of_training_are_for_those_who_ask(pairs: tuple[Path, Path], vapsr_output: Vapsr) -> None:
     hr, lr = pairs
     image = cv2.imread(str(hr / 'b.png'))

@@ -16,7 +16,7 @@ from vapsr_arch.data.lmdb_store import open_lmdb
 from vapsr_arch.data.matlab_resize import mod_crop
 from vapsr_arch.data.overlap import PartIndex, chosen_windows
 from vapsr_arch.data.pack import Pack
-from vapsr_arch.data.pairs import lq_name, read_meta_info
+from vapsr_arch.data.pairs import lq_name, read_lmdb_headers, read_meta_info
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.options import load_options, read_yaml
 
@@ -87,16 +87,13 @@ def _inspect(image: _Image, is_test: bool) -> tuple[_Facts, np.ndarray]:
 def _images_of(root: str, faults: list[str]) -> dict[str, _Image]:
     """A root's images by name without suffix."""
     images: dict[str, _Image] = {}
-    if Path(root).is_file():
+    if Path(root).is_file() or root.endswith('.pack'):
         pack = Pack(root)
         return {name: _Image(root, name) for name in map(pack.name, range(len(pack)))}
     if root.endswith('.lmdb'):
-        meta_info = Path(root, 'meta_info.txt')
-        if not meta_info.is_file() or not Path(root, 'data.mdb').is_file():
-            raise VapsrError(f'{root} is not an LMDB of images, a folder NAME.lmdb with data.mdb and meta_info.txt')
-        _opened(root)
-        keys = [line.split('.')[0] for line in meta_info.read_text(encoding='utf-8').splitlines() if line]
-        return {key: _Image(root, key) for key in keys}
+        headers = read_lmdb_headers(root)
+        _opened(root)  # a damaged one is refused once, not for each image
+        return {key: _Image(root, key) for key in headers}
     for path in split_images(root)[0]:
         if path.stem in images:
             faults.append(f'{path} and {images[path.stem]} have the same name but for the suffix: keep one of them')

@@ -78,17 +78,23 @@ def pairs_from_folders(gt_folder: str, lq_folder: str, filename_tmpl: str = '{}'
     return [_file_pair(lq[name], gt[stem]) for stem, name in names.items()]
 
 
+def _lines(path: str | Path) -> list[str]:
+    """A list of images, line by line, without empty lines."""
+    try:
+        lines = Path(path).read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else 'it is not text in UTF-8'
+        raise VapsrError(f'{path}: the list of images cannot be read: {reason}') from None
+    return [line.strip() for line in lines if line.strip()]
+
+
 def read_meta_info(path: str) -> list[str]:
     """The names of a meta info file, which has one `NAME (HEIGHT,WIDTH,CHANNELS)` a line.
 
     Raises:
         VapsrError: The file is missing or lists nothing.
     """
-    try:
-        names = [line.split(' ')[0].strip() for line in Path(path).read_text(encoding='utf-8').splitlines()]
-    except OSError as error:
-        raise VapsrError(f'{path}: the list of images cannot be read: {error.strerror}') from None
-    names = [name for name in names if name]
+    names = [line.split(' ')[0] for line in _lines(path)]
     if not names:
         raise VapsrError(f'{path} lists no image')
     return names
@@ -115,7 +121,7 @@ def read_lmdb_headers(folder: str) -> dict[str, Header]:
     if not folder.endswith('.lmdb') or not Path(folder, 'data.mdb').is_file() or not meta_info.is_file():
         raise VapsrError(f'{folder} is not an LMDB of images: a folder NAME.lmdb with data.mdb and meta_info.txt is needed')
     headers = {}
-    for line in filter(None, meta_info.read_text(encoding='utf-8').splitlines()):
+    for line in _lines(meta_info):
         match = _META_INFO_LINE.match(line)
         if not match:
             raise VapsrError(f'{meta_info}: {line!r} is not of the form NAME (HEIGHT,WIDTH,CHANNELS) LEVEL')

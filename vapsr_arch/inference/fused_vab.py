@@ -42,7 +42,16 @@ def _say_once(message: str) -> None:
 
 @torch.library.custom_op('vapsr_arch::fused_vab', mutates_args=())
 def _run(x: Tensor, parameters: Tensor, d_atten: int) -> Tensor:
-    """An operator of its own, so that torch.compile takes it as it is."""
+    """Runs the kernel, as an operator of its own, which torch.compile takes as it is.
+
+    Args:
+        x: N x d_model x H x W on the CPU, of a precision that `kernel` knows.
+        parameters: What `_pack` makes, one dimension, float32.
+        d_atten: Channels of the attention.
+
+    Returns:
+        N x d_model x H x W, of x's precision, channels_last.
+    """
     x = x.contiguous(memory_format=torch.channels_last)
     out = torch.empty_like(x)
     batch, d_model, height, width = x.shape
