@@ -277,6 +277,17 @@ LMDB = ('lmdb', 'HR', 'out.lmdb')
 PACK = ('pack', 'HR', 'out.pack', '--scale', 2)
 
 
+def undisturbed(arguments: tuple, photographs: Path, tmp_path: Path, vapsr_output: Vapsr,
+                monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """What a run that nothing disturbs leaves in a folder. The current folder is then its like, before the run."""
+    for name in ('undisturbed', 'other'):
+        shutil.copytree(photographs, tmp_path / name / 'HR')
+    monkeypatch.chdir(tmp_path / 'undisturbed')
+    assert vapsr_output('data', *arguments, *ONE)[0] == 0
+    monkeypatch.chdir(tmp_path / 'other')
+    return contents(tmp_path / 'undisturbed')
+
+
 @pytest.mark.parametrize(('arguments', 'function', 'count'), [
     # Between two steps: killed when a function is called for the `count`th time.
     (LR, 'vapsr_arch.files:Path.replace', 1), (LR, 'vapsr_arch.files:Path.replace', 5), (LR, 'vapsr_arch.files:os.fsync', 3),
@@ -290,12 +301,8 @@ def test_killed_and_run_again_gives_the_same_bytes(arguments: tuple, function: s
                                                    tmp_path: Path, vapsr_output: Vapsr,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lmdb_store, '_COMMIT_BYTES', 1)  # every record is on the disk before the next is read
-    undisturbed, killed = tmp_path / 'undisturbed', tmp_path / 'killed'
-    for folder in (undisturbed, killed):
-        shutil.copytree(photographs, folder / 'HR')
-    monkeypatch.chdir(undisturbed)
-    assert vapsr_output('data', *arguments, *ONE)[0] == 0
-    monkeypatch.chdir(killed)
+    wanted = undisturbed(arguments, photographs, tmp_path, vapsr_output, monkeypatch)
+    killed = Path.cwd()
     before = contents(killed)
     if function:
         killed_in(*function.split(':'), count, 'data', *arguments, *ONE,
@@ -303,7 +310,7 @@ def test_killed_and_run_again_gives_the_same_bytes(arguments: tuple, function: s
     else:
         cut_off_at(count, 'data', *arguments, *ONE)
         assert count in (path.stat().st_size for path in killed.rglob('*'))
-    left, wanted = contents(killed), contents(undisturbed)
+    left = contents(killed)
     assert left != before and left != wanted
     for name in left:  # what is half-written is hidden
         if not any(part.startswith('.') for part in Path(name).parts):
@@ -317,14 +324,10 @@ def test_killed_and_run_again_gives_the_same_bytes(arguments: tuple, function: s
     (LMDB, 'vapsr_arch.data.lmdb_store:read_bytes', 3), (PACK, 'vapsr_arch.data.pack:PackWriter.add', 3)])
 def test_ctrl_c_leaves_nothing_half_written(arguments: tuple, function: str, count: int, photographs: Path, tmp_path: Path,
                                             vapsr_output: Vapsr, monkeypatch: pytest.MonkeyPatch) -> None:
-    undisturbed, stopped = tmp_path / 'undisturbed', tmp_path / 'stopped'
-    for folder in (undisturbed, stopped):
-        shutil.copytree(photographs, folder / 'HR')
-    monkeypatch.chdir(undisturbed)
-    assert vapsr_output('data', *arguments, *ONE)[0] == 0
-    monkeypatch.chdir(stopped)
+    wanted = undisturbed(arguments, photographs, tmp_path, vapsr_output, monkeypatch)
+    stopped = Path.cwd()
     stopped_in(*function.split(':'), count, 'data', *arguments, *ONE)
-    left, wanted = contents(stopped), contents(undisturbed)
+    left = contents(stopped)
     assert left != wanted and left.items() <= wanted.items()
     assert vapsr_output('data', *arguments, *ONE)[0] == 0
     assert contents(stopped) == wanted
