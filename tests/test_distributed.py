@@ -112,7 +112,7 @@ def test_a_process_that_dies_ends_the_others(dying: int, method: str, train_opti
     finally:
         for process in processes:
             process.kill()
-    assert processes[dying].returncode == -signal.SIGKILL and processes[1 - dying].returncode == 1
+    assert processes[dying].returncode == -signal.SIGKILL and processes[1 - dying].returncode == 1, err
     assert 'Error: another process of this run has ended or does not answer' in err.splitlines()[-1]
 
 

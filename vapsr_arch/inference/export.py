@@ -5,7 +5,7 @@ import io
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,30 +65,41 @@ def _scale_argument(arguments: Mapping[str, object], scale: int) -> dict[str, in
 def onnx_model(network: nn.Module, facts: Mapping[str, str], fp16: bool = False) -> bytes:
     """A network as an ONNX model: `image` to `enlarged`, float32, with dynamic batch, height and width.
 
-    The older of torch's exporters makes it, which traces: the operators are the newer's but for some of shapes, in a tenth of
-    the time, and onnxscript is not needed.
-
     Args:
         network: A network that has `num_in_ch` and `min_size`.
         facts: The model's metadata.
         fp16: Whether it computes in fp16.
     """
     import onnx
-    buffer = io.BytesIO()
     side = max(network.min_size, 24)
     image = torch.rand(2, network.num_in_ch, side, side + 8)
-    module = _HalfInside(network) if fp16 else network
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # the trace leaves out the checks of the input's size; the exporter is the older
-        torch.onnx.export(module.eval(), (image,), buffer, dynamo=False, opset_version=OPSET, input_names=['image'],
-                          output_names=['enlarged'], dynamic_axes={
-                              'image': {0: 'batch', 2: 'height', 3: 'width'},
-                              'enlarged': {0: 'batch', 2: 'enlarged_height', 3: 'enlarged_width'}})
-    model = onnx.load_model_from_string(buffer.getvalue())
+    model = onnx.load_model_from_string(trace(_HalfInside(network) if fp16 else network, [image], {
+        'image': {0: 'batch', 2: 'height', 3: 'width'},
+        'enlarged': {0: 'batch', 2: 'enlarged_height', 3: 'enlarged_width'}}))
     if isinstance(network, VapSR):
         _name_sizes(model.graph, onnx.TensorProto.FLOAT16 if fp16 else onnx.TensorProto.FLOAT)
     onnx.helper.set_model_props(model, dict(facts))
     return model.SerializeToString()
+
+
+def trace(module: nn.Module, inputs: Sequence[Tensor], axes: Mapping[str, Mapping[int, str]]) -> bytes:
+    """A module as an ONNX model, without metadata.
+
+    The older of torch's exporters makes it, which traces: the operators are the newer's but for some of shapes, in a tenth of
+    the time, and onnxscript is not needed.
+
+    Args:
+        module: The module, of one output.
+        inputs: Examples of what it takes.
+        axes: The dynamic dimensions, by the names of the inputs and of the output, which come last.
+    """
+    buffer = io.BytesIO()
+    *names, output = axes
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the trace leaves out the checks of the input's size; the exporter is the older
+        torch.onnx.export(module.eval(), tuple(inputs), buffer, dynamo=False, opset_version=OPSET, input_names=names,
+                          output_names=[output], dynamic_axes=axes)
+    return buffer.getvalue()
 
 
 def _name_sizes(graph: Any, number: int) -> None:

@@ -87,28 +87,44 @@ class OnnxRuntimeEngine(_OnnxEngine):
 class OpenVinoEngine(_OnnxEngine):
     __doc__ = _OnnxEngine.__doc__.replace('What both engines share', 'OpenVINO')
     NAME = 'OpenVINO'
-    HINTS: ClassVar[Mapping[str, str]] = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
 
     @staticmethod
     def precisions() -> Sequence[str]:
         able = openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-        return [precision for precision in OpenVinoEngine.HINTS if precision.upper() in able]
+        return [precision for precision in CompiledByOpenVino.HINTS if precision.upper() in able]
 
     def open(self, model: Path | bytes, precision: str) -> tuple[Sequence[int | str], Mapping[str, str]]:
-        core = openvino_core()
-        graph = core.read_model(model)
+        graph = openvino_core().read_model(model)
         keys = [key for key in KEYS if graph.has_rt_info(['framework', key])]  # where the ONNX reader puts metadata
         shape = [side.get_length() if side.is_static else '?' for side in graph.inputs[0].partial_shape]
-        self.compiled = core.compile_model(graph, 'CPU', {
-            'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_NUM_THREADS': torch.get_num_threads(),
-            'INFERENCE_PRECISION_HINT': self.HINTS[precision]})
-        self.local = threading.local()  # a request serves one thread
+        self.compiled = CompiledByOpenVino(graph, precision)
         return shape, {key: graph.get_rt_info(['framework', key]).astype(str) for key in keys}
 
     def run(self, x: np.ndarray) -> np.ndarray:
+        return self.compiled(x).copy()
+
+
+class CompiledByOpenVino:
+    """A model that OpenVINO has compiled for the CPU. Threads may share it.
+
+    Args:
+        model: What `openvino_core().read_model` gives.
+        precision: One of `HINTS`; what to compute in.
+    """
+
+    HINTS: ClassVar[Mapping[str, str]] = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
+
+    def __init__(self, model: Any, precision: str) -> None:
+        self.compiled = openvino_core().compile_model(model, 'CPU', {
+            'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_NUM_THREADS': torch.get_num_threads(),
+            'INFERENCE_PRECISION_HINT': self.HINTS[precision]})
+        self.local = threading.local()  # a request serves one thread
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        """Runs the model; the result is overwritten when this thread calls again."""
         if not hasattr(self.local, 'request'):
             self.local.request = self.compiled.create_infer_request()
-        return self.local.request.infer([x])[0].copy()  # the request keeps its output's memory
+        return self.local.request.infer(inputs, share_inputs=True, share_outputs=True)[0]
 
 
 @functools.cache
