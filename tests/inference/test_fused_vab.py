@@ -100,11 +100,14 @@ def bf16(compiled: None) -> None:
 
 
 def bf16_operands(vab: VAB, x: torch.Tensor) -> torch.Tensor:
-    """What the block gives in float32 where the operands of the 1x1 convolutions alone are rounded, and the output."""
+    """What the block gives in float32 where the operands of convolutions alone are rounded, and the output."""
+    def rounded(values: torch.Tensor) -> torch.Tensor:
+        return values.bfloat16().float()
+
     attention = vab.atten_branch
     u = F.gelu(vab.proj_1(x))
-    product = u * attention.depthwise_dilated(attention.depthwise(attention.pointwise(u.bfloat16().float())))
-    y = x + vab.proj_2(product.bfloat16().float())
+    product = u * attention.depthwise_dilated(rounded(attention.depthwise(rounded(attention.pointwise(rounded(u))))))
+    y = x + vab.proj_2(rounded(product))
     return vab.pixel_norm(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).bfloat16()
 
 

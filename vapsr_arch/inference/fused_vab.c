@@ -5,7 +5,7 @@
  *     out = LayerNorm(x + proj_2(u * dilated d))      5x5 with dilation 3, then 1x1, d_atten -> d_model
  *
  * Layer by layer, each of these tensors travels to memory and back. Here they stay in the processor's caches: the image is
- * worked through in strips of STRIP columns, a strip row by row, and of u, p and d only the last rows are kept, in rings.
+ * worked through in strips of equal width, a strip row by row, and of u, p and d only the last rows are kept, in rings.
  * Every stage trails the one before by the reach of its kernel, downwards and to the right: while row r and the columns
  * from `left` are made of u and p, those of d are row r - 2 from left - 2, and those of the output row r - 8 from left - 8.
  * A strip hands the columns that the next one needs on to it, so that nothing is computed twice but at the borders between
@@ -13,7 +13,9 @@
  *
  * In the rings and rows, channels come in blocks of 16: row[channel / 16][column][channel % 16]. Weights are packed alike.
  *
- * In bf16, the image and the operands of the 1x1 convolutions are rounded to it; everything else, sums first, is float32. */
+ * In bf16, the image and the operands of all convolutions are rounded to it; everything else, sums first, is float32. There is an
+ * instruction that multiplies two pairs of bf16 and adds both products to a sum. What it works on lies in pairs: of channels in
+ * the 1x1 convolutions; of columns in the depthwise ones, see `depthwise_bf16`. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -23,11 +25,13 @@
 #endif
 
 #define BLOCK 16  /* channels */
-#define STRIP 168 /* columns; a multiple of the tiles below, times the dilation. Narrower ones hand more on than they save */
+#define UNIT 24   /* columns; a multiple of the tiles below, times the dilation */
+#define STRIP 264 /* the widest, in columns; a multiple of UNIT. Narrower ones hand on more than they save */
 #define MARGIN 12 /* columns kept left of a strip: the width of the dilated kernel, less one */
 #define SLACK 24  /* columns right of a strip that whole tiles may touch */
 #define COLUMNS (MARGIN + STRIP + SLACK)
 #define TAPS 25
+#define PAIRED_TAPS 30 /* in the place of a float32 each: 5 rows of 3 pairs, twice */
 #define DILATION 3
 #define REACH_P 8 /* how far from an output pixel p is needed, in rows and columns */
 #define REACH_D 6 /* and d */
@@ -102,8 +106,9 @@ typedef struct {
 static Parameters unpack(const float *p, long d_model, long d_atten, int bf16) {
     Parameters q;
     const long each = bf16 ? 2 : 1; /* weights of a 1x1 convolution in the place of a float */
-    const long sizes[] = {d_model * d_atten / each, d_atten, d_atten * d_atten / each, d_atten, TAPS * d_atten, d_atten,
-                          TAPS * d_atten, d_atten, d_atten * d_model / each, d_model, d_model, d_model};
+    const long taps = bf16 ? PAIRED_TAPS : TAPS;
+    const long sizes[] = {d_model * d_atten / each, d_atten, d_atten * d_atten / each, d_atten, taps * d_atten, d_atten,
+                          taps * d_atten, d_atten, d_atten * d_model / each, d_model, d_model, d_model};
     const float **const fields[] = {&q.proj_1, &q.proj_1_bias, &q.pointwise, &q.pointwise_bias, &q.depthwise,
                                     &q.depthwise_bias, &q.dilated, &q.dilated_bias, &q.proj_2, &q.proj_2_bias, &q.norm,
                                     &q.norm_bias};
@@ -142,9 +147,16 @@ static void conv1x1(const float *in, float *out, const float *weight, const floa
 }
 
 #if defined(__AVX512BF16__)
-/* In bf16: an instruction multiplies two input channels at once; weight[out block][in channel / 2][16][2]. */
-static void conv1x1_bf16(const float *in, float *out, const float *weight, const float *bias, long in_channels,
-                         long out_channels, long count, const char *ahead, size_t ahead_size) {
+/* Rounds two columns of 16 channels and leaves them as a pair, [16][2]. */
+INLINE void store_pair(float *out, __m512 first, __m512 second) {
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20,
+                                           4, 19, 3, 18, 2, 17, 1, 16, 0);
+    _mm512_storeu_si512(out, _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(second, first)));
+}
+
+/* In bf16; weight[out block][in channel / 2][16][2]. The output is float32, or the pairs of neighbouring columns. */
+INLINE void conv1x1_pairs(const float *in, float *out, const float *weight, const float *bias, long in_channels,
+                          long out_channels, long count, const char *ahead, size_t ahead_size, const int paired) {
     const char *const ahead_end = ahead + ahead_size;
     int32_t pairs[in_channels / BLOCK][PIXELS][BLOCK / 2];
     for (long column = 0; column < count; column += PIXELS) {
@@ -163,10 +175,24 @@ static void conv1x1_bf16(const float *in, float *out, const float *weight, const
                     UNROLL for (int i = 0; i < PIXELS; i++)
                         sums[i] = _mm512_dpbf16_ps(sums[i], (__m512bh)load(w), (__m512bh)_mm512_set1_epi32(pairs[c][i][k]));
             }
-            UNROLL for (int i = 0; i < PIXELS; i++)
-                store(out + o * COLUMNS + (column + i) * BLOCK, (vec)sums[i]);
+            if (paired)
+                UNROLL for (int i = 0; i < PIXELS; i += 2)
+                    store_pair(out + (o * COLUMNS + (column + i) * BLOCK) / 2, sums[i], sums[i + 1]);
+            else
+                UNROLL for (int i = 0; i < PIXELS; i++)
+                    store(out + o * COLUMNS + (column + i) * BLOCK, (vec)sums[i]);
         }
     }
+}
+
+static void conv1x1_bf16(const float *in, float *out, const float *weight, const float *bias, long in_channels,
+                         long out_channels, long count, const char *ahead, size_t ahead_size) {
+    conv1x1_pairs(in, out, weight, bias, in_channels, out_channels, count, ahead, ahead_size, 0);
+}
+
+static void conv1x1_bf16_paired(const float *in, float *out, const float *weight, const float *bias, long in_channels,
+                                long out_channels, long count, const char *ahead, size_t ahead_size) {
+    conv1x1_pairs(in, out, weight, bias, in_channels, out_channels, count, ahead, ahead_size, 1);
 }
 #endif
 
@@ -192,25 +218,28 @@ static void gelu(float *row, long channels, long count) {
         }
 }
 
-/* A depthwise 5x5 convolution of `count` columns and a few more, times `scale` where there is one. rows[k] points at the
- * column of the first output's leftmost tap; weight[block][tap][16]. */
-INLINE void depthwise(const float *const rows[5], float *out, const float *scale, const float *weight, const float *bias,
-                      long channels, long count, const long dilation) {
+/* A depthwise 5x5 convolution of `count` columns and a few more, times `scale` where there is one. rows[k] are the rows, and
+ * `first` the column of the first output's leftmost tap in them; weight[block][tap][16]. */
+typedef void Depthwise(const float *const rows[5], long first, float *out, const float *scale, const float *weight,
+                       const float *bias, long channels, long count);
+
+INLINE void depthwise(const float *const rows[5], long first, float *out, const float *scale, const float *weight,
+                      const float *bias, long channels, long count, const long dilation) {
     for (long c = 0; c < channels; c += BLOCK, weight += TAPS * BLOCK)
-        for (long first = 0; first < count; first += OUTPUTS * dilation)
-            for (long phase = first; phase < first + dilation; phase++)
+        for (long tile = 0; tile < count; tile += OUTPUTS * dilation)
+            for (long column = tile; column < tile + dilation; column++)
                 for (int v = 0; v < BLOCK; v += LANES) {
-                    const long offset = c * COLUMNS + phase * BLOCK + v, step = dilation * BLOCK;
+                    const long offset = c * COLUMNS + column * BLOCK + v, step = dilation * BLOCK;
                     vec sums[OUTPUTS];
                     UNROLL for (int i = 0; i < OUTPUTS; i++)
                         sums[i] = load(bias + c + v);
                     for (int r = 0; r < 5; r++) {
-                        const float *x = rows[r] + offset, *w = weight + r * 5 * BLOCK + v;
-                        UNROLL for (int column = 0; column < OUTPUTS + 4; column++) {
-                            const vec value = load(x + column * step);
+                        const float *x = rows[r] + first * BLOCK + offset, *w = weight + r * 5 * BLOCK + v;
+                        UNROLL for (int tap = 0; tap < OUTPUTS + 4; tap++) {
+                            const vec value = load(x + tap * step);
                             UNROLL for (int k = 0; k < 5; k++)
-                                if (column - k >= 0 && column - k < OUTPUTS)
-                                    sums[column - k] += value * load(w + k * BLOCK);
+                                if (tap - k >= 0 && tap - k < OUTPUTS)
+                                    sums[tap - k] += value * load(w + k * BLOCK);
                         }
                     }
                     UNROLL for (int i = 0; i < OUTPUTS; i++)
@@ -218,15 +247,79 @@ INLINE void depthwise(const float *const rows[5], float *out, const float *scale
                 }
 }
 
-static void depthwise_plain(const float *const rows[5], float *out, const float *weight, const float *bias, long channels,
-                            long count) {
-    depthwise(rows, out, NULL, weight, bias, channels, count, 1);
+static void depthwise_plain(const float *const rows[5], long first, float *out, const float *scale, const float *weight,
+                            const float *bias, long channels, long count) {
+    (void)scale;
+    depthwise(rows, first, out, NULL, weight, bias, channels, count, 1);
 }
 
-static void depthwise_dilated(const float *const rows[5], float *out, const float *scale, const float *weight,
+static void depthwise_dilated(const float *const rows[5], long first, float *out, const float *scale, const float *weight,
                               const float *bias, long channels, long count) {
-    depthwise(rows, out, scale, weight, bias, channels, count, DILATION);
+    depthwise(rows, first, out, scale, weight, bias, channels, count, DILATION);
 }
+
+#if defined(__AVX512BF16__)
+/* In bf16, for an instruction that takes two taps of a channel at once. The inputs lie in pairs of columns that are `dilation`
+ * apart: row[block][column / (2 dilation)][column % dilation][16][2], where the last index is column / dilation % 2. An output
+ * whose leftmost tap is the first of a pair takes the taps (0 1)(2 3)(4 -), any other one (- 0)(1 2)(3 4), with a weight of
+ * zero for -: weight[block][row][2][3][16][2] has both. This adds to `outputs` sums, `dilation` columns apart, of which the
+ * leftmost tap of the first lies at x[0][odd]. */
+INLINE void add_taps(__m512 *sums, const int outputs, const float *x, const float *w, const long dilation, const int odd) {
+    UNROLL for (int pair = 0; pair < (outputs + odd) / 2 + 3; pair++) {
+        const __m512bh value = (__m512bh)load(x + pair * dilation * BLOCK);
+        UNROLL for (int k = 0; k < 3; k++)
+            UNROLL for (int second = 0; second < 2; second++) {
+                const int i = 2 * (pair - k) + second - odd;
+                if (i >= 0 && i < outputs)
+                    sums[i] = _mm512_dpbf16_ps(sums[i], value, (__m512bh)load(w + (3 * second + k) * BLOCK));
+            }
+    }
+}
+
+/* The output lies as the dilated convolution takes it. `first` is even. */
+static void depthwise_plain_bf16(const float *const rows[5], long first, float *out, const float *scale, const float *weight,
+                                 const float *bias, long channels, long count) {
+    enum { GROUP = 2 * DILATION, TILE = 2 * GROUP };
+    (void)scale;
+    for (long c = 0; c < channels; c += BLOCK, weight += PAIRED_TAPS * BLOCK)
+        for (long tile = 0; tile < count; tile += TILE) {
+            __m512 sums[TILE];
+            UNROLL for (int i = 0; i < TILE; i++)
+                sums[i] = (__m512)load(bias + c);
+            for (int r = 0; r < 5; r++)
+                add_taps(sums, TILE, rows[r] + (c * COLUMNS + (first + tile) * BLOCK) / 2, weight + 6 * r * BLOCK, 1, 0);
+            UNROLL for (int group = 0; group < TILE; group += GROUP)
+                UNROLL for (int i = group; i < group + DILATION; i++)
+                    store_pair(out + (c * COLUMNS + (tile + group) * BLOCK) / 2 + (i - group) * BLOCK, sums[i],
+                               sums[i + DILATION]);
+        }
+}
+
+INLINE void dilated_tile(const float *const rows[5], long offset, float *out, const float *scale, const float *weight, vec bias,
+                         const int odd) {
+    __m512 sums[OUTPUTS];
+    UNROLL for (int i = 0; i < OUTPUTS; i++)
+        sums[i] = (__m512)bias;
+    for (int r = 0; r < 5; r++)
+        add_taps(sums, OUTPUTS, rows[r] + offset, weight + 6 * r * BLOCK, DILATION, odd);
+    UNROLL for (int i = 0; i < OUTPUTS; i++)
+        store(out + i * DILATION * BLOCK, (vec)sums[i] * load(scale + i * DILATION * BLOCK));
+}
+
+static void depthwise_dilated_bf16(const float *const rows[5], long first, float *out, const float *scale, const float *weight,
+                                   const float *bias, long channels, long count) {
+    for (long c = 0; c < channels; c += BLOCK, weight += PAIRED_TAPS * BLOCK)
+        for (long tile = 0; tile < count; tile += OUTPUTS * DILATION)
+            for (long column = tile; column < tile + DILATION; column++) {
+                const long tap = first + column, at = c * COLUMNS + column * BLOCK;
+                const long offset = c * COLUMNS / 2 + (tap / (2 * DILATION) * DILATION + tap % DILATION) * BLOCK;
+                if (tap / DILATION % 2)
+                    dilated_tile(rows, offset, out + at, scale + at, weight, load(bias + c), 1);
+                else
+                    dilated_tile(rows, offset, out + at, scale + at, weight, load(bias + c), 0);
+            }
+}
+#endif
 
 INLINE float total(vec v) {
     float four __attribute__((vector_size(16))) = {0}, part __attribute__((vector_size(16)));
@@ -272,29 +365,48 @@ INLINE void add_and_norm(const char *x, float *y, char *out, const float *weight
             }
 }
 
-/* The last `depth` rows of a tensor, and in `carry` what the strip before left of each row: its last `kept` columns. */
+/* The last `depth` rows of a tensor, and in `carry` what the strip before left of each row: its last `kept` columns.
+ * `apart` is 0 for float32 and, for pairs of columns in bf16, the distance of the two. */
 typedef struct {
     float *rows, *carry;
-    long depth, kept;
+    long depth, kept, apart;
 } Ring;
 
 static float *ring_row(const Ring *ring, long row, long channels) {
     return ring->rows + row % ring->depth * channels * COLUMNS;
 }
 
-/* Takes the first `kept` columns of a row over, and leaves its last ones to the next strip, zero from `count` on. */
-static void hand_over(const Ring *ring, long row, long first_row, long channels, long count, int first_strip) {
+/* Where a column lies in a row of a ring, in floats: one that pairs begin with, or any in float32. */
+INLINE long column_of(const Ring *ring, long column) { return column * BLOCK / (ring->apart ? 2 : 1); }
+
+/* Zeroes the columns of a block from `first` to before `end`. */
+static void clear(const Ring *ring, float *at, long first, long end) {
+    const long apart = ring->apart, group = apart ? 2 * apart : 1;
+    while (first < end)
+        if (first % group == 0 && first + group <= end) {
+            memset(at + column_of(ring, first), 0, sizeof(float) * column_of(ring, group));
+            first += group;
+        } else { /* one of a pair */
+            uint16_t *const half = (uint16_t *)(at + (first / group * apart + first % apart) * BLOCK) + first / apart % 2;
+            for (int i = 0; i < BLOCK; i++)
+                half[2 * i] = 0;
+            first++;
+        }
+}
+
+/* Takes the first `kept` columns of a row over, and leaves its last ones to the next strip, zero from `count` on. If there is
+ * a next one, less than MARGIN is wanting to `strip`. */
+static void hand_over(const Ring *ring, long row, long first_row, long channels, long count, long strip, int first_strip) {
     for (long c = 0; c < channels; c += BLOCK) {
-        float *const at = ring_row(ring, row, channels) + (c * COLUMNS + MARGIN * BLOCK);
+        float *const at = ring_row(ring, row, channels) + column_of(ring, c / BLOCK * COLUMNS + MARGIN);
         float *const carry = ring->carry + ((row - first_row) * channels + c) * ring->kept;
-        const size_t size = sizeof(float) * BLOCK * ring->kept;
+        const size_t size = sizeof(float) * column_of(ring, ring->kept);
         if (first_strip)
-            memset(at - ring->kept * BLOCK, 0, size);
+            memset(at - column_of(ring, ring->kept), 0, size);
         else
-            memcpy(at - ring->kept * BLOCK, carry, size);
-        if (count < STRIP)
-            memset(at + count * BLOCK, 0, sizeof(float) * BLOCK * (STRIP - count));
-        memcpy(carry, at + (STRIP - ring->kept) * BLOCK, size);
+            memcpy(at - column_of(ring, ring->kept), carry, size);
+        clear(ring, at, count, MIN(count + MARGIN, strip));
+        memcpy(carry, at + column_of(ring, strip - ring->kept), size);
     }
 }
 
@@ -308,12 +420,27 @@ static long scratch_size(long height, long d_model, long d_atten) {
            (height + 2 * REACH_P) * d_atten * (REACH_P + 4 + MARGIN);
 }
 
+/* The width of strips that divide `columns` evenly, as few as can be. */
+static long strip_width(long columns) {
+    const long strips = (columns + STRIP - 1) / STRIP;
+    return ((columns + strips - 1) / strips + UNIT - 1) / UNIT * UNIT;
+}
+
+/* The convolutions of a precision. */
+typedef struct {
+    Conv1x1 *conv, *conv_to_p;
+    Depthwise *plain, *dilated;
+    int bf16;
+} Kernels;
+
 INLINE void vab_region(const char *x, char *out, float *scratch, Parameters q, long height, long width, long d_model,
-                       long d_atten, Region region, Conv1x1 *const conv, const int bf16) {
+                       long d_atten, Region region, const Kernels kernels) {
+    const int bf16 = kernels.bf16;
     const size_t pixel_size = d_model * image_size(bf16);
     const long first_row = MAX(region.top - REACH_P, 0), last_row = MIN(region.bottom + REACH_P, height);
     const long carried = (last_row - first_row) * d_atten, row_size = d_atten * COLUMNS;
-    Ring u = {.depth = DEPTH_U, .kept = REACH_P}, p = {.depth = DEPTH_P, .kept = 4}, d = {.depth = DEPTH_D, .kept = MARGIN};
+    Ring u = {.depth = DEPTH_U, .kept = REACH_P};
+    Ring p = {.depth = DEPTH_P, .kept = 4, .apart = bf16}, d = {.depth = DEPTH_D, .kept = MARGIN, .apart = bf16 * DILATION};
     Ring *const rings[] = {&u, &p, &d};
     float *const zeros = scratch, *const product = zeros + row_size, *const x_row = product + row_size;
     float *const y_row = x_row + d_model * COLUMNS;
@@ -324,12 +451,17 @@ INLINE void vab_region(const char *x, char *out, float *scratch, Parameters q, l
         scratch = rings[i]->carry + rings[i]->kept * carried;
     }
     memset(zeros, 0, sizeof(float) * row_size);
+    if (bf16) { /* a weight of zero does not make zero of what is no number */
+        memset(p.rows, 0, sizeof(float) * p.depth * row_size);
+        memset(d.rows, 0, sizeof(float) * d.depth * row_size);
+    }
 
     const long first_column = MAX(region.left - REACH_P, 0);
-    for (long left = first_column; left < region.right + REACH_P; left += STRIP)
+    const long strip = strip_width(region.right + REACH_P - first_column);
+    for (long left = first_column; left < region.right + REACH_P; left += strip)
         for (long row = first_row; row < region.bottom + REACH_P; row++) {
             if (row < last_row) { /* u and p, from column `left` */
-                const long count = MIN(MIN(region.right + REACH_P, width) - left, STRIP);
+                const long count = MIN(MIN(region.right + REACH_P, width) - left, strip);
                 float *const u_row = ring_row(&u, row, d_atten) + MARGIN * BLOCK;
                 const char *const here = x + (row * width + left) * pixel_size;
                 for (long i = 0; i < count; i++)
@@ -337,41 +469,42 @@ INLINE void vab_region(const char *x, char *out, float *scratch, Parameters q, l
                         for (int v = 0; v < BLOCK; v += LANES)
                             store(x_row + c * COLUMNS + i * BLOCK + v,
                                   load_image(here + i * pixel_size + (c + v) * image_size(bf16), bf16));
-                conv(x_row, u_row, q.proj_1, q.proj_1_bias, d_model, d_atten, count, here, 0);
+                kernels.conv(x_row, u_row, q.proj_1, q.proj_1_bias, d_model, d_atten, count, here, 0);
                 gelu(u_row, d_atten, count);
-                conv(u_row, ring_row(&p, row, d_atten) + MARGIN * BLOCK, q.pointwise, q.pointwise_bias, d_atten, d_atten,
-                     count, here + width * pixel_size, row + 1 < last_row && count > 0 ? count * pixel_size : 0);
-                hand_over(&u, row, first_row, d_atten, STRIP, left == first_column);
-                hand_over(&p, row, first_row, d_atten, MAX(count, 0), left == first_column);
+                kernels.conv_to_p(u_row, ring_row(&p, row, d_atten) + column_of(&p, MARGIN), q.pointwise, q.pointwise_bias,
+                                  d_atten, d_atten, count, here + width * pixel_size,
+                                  row + 1 < last_row && count > 0 ? count * pixel_size : 0);
+                hand_over(&u, row, first_row, d_atten, strip, strip, left == first_column);
+                hand_over(&p, row, first_row, d_atten, MAX(count, 0), strip, left == first_column);
             }
             const long d_row = row - 2;
             if (d_row >= MAX(region.top - REACH_D, 0) && d_row < MIN(region.bottom + REACH_D, height)) { /* from left - 2 */
-                const long count = MIN(MIN(region.right + REACH_D, width) - (left - 2), STRIP);
-                float *const at = ring_row(&d, d_row, d_atten) + MARGIN * BLOCK;
+                const long count = MIN(MIN(region.right + REACH_D, width) - (left - 2), strip);
+                float *const at = ring_row(&d, d_row, d_atten) + column_of(&d, MARGIN);
                 const float *rows[5];
                 for (int k = 0; k < 5; k++) {
                     const long from = d_row + k - 2;
-                    rows[k] = (from < 0 || from >= height ? zeros : ring_row(&p, from, d_atten)) + (MARGIN - 4) * BLOCK;
+                    rows[k] = from < 0 || from >= height ? zeros : ring_row(&p, from, d_atten);
                 }
-                depthwise_plain(rows, at, q.depthwise, q.depthwise_bias, d_atten, count);
+                kernels.plain(rows, MARGIN - 4, at, NULL, q.depthwise, q.depthwise_bias, d_atten, count);
                 if (left == 0)
                     for (long c = 0; c < d_atten; c += BLOCK)
-                        memset(at + c * COLUMNS, 0, sizeof(float) * 2 * BLOCK);
-                hand_over(&d, d_row, first_row, d_atten, MAX(count, 0), left == first_column);
+                        clear(&d, at + column_of(&d, c / BLOCK * COLUMNS), 0, 2);
+                hand_over(&d, d_row, first_row, d_atten, MAX(count, 0), strip, left == first_column);
             }
             const long out_row = row - REACH_P, from = MAX(left - REACH_P, region.left);
-            const long count = MIN(left - REACH_P + STRIP, region.right) - from;
+            const long count = MIN(left - REACH_P + strip, region.right) - from;
             if (out_row >= region.top && count > 0) {
                 const float *rows[5];
                 for (int k = 0; k < 5; k++) {
                     const long d_from = out_row + DILATION * (k - 2);
-                    rows[k] = (d_from < 0 || d_from >= height ? zeros : ring_row(&d, d_from, d_atten)) +
-                              (MARGIN + from - (left - 2) - REACH_D) * BLOCK;
+                    rows[k] = d_from < 0 || d_from >= height ? zeros : ring_row(&d, d_from, d_atten);
                 }
-                depthwise_dilated(rows, product, ring_row(&u, out_row, d_atten) + (MARGIN + from - left) * BLOCK, q.dilated,
-                                  q.dilated_bias, d_atten, count);
+                kernels.dilated(rows, MARGIN + from - (left - 2) - REACH_D, product,
+                                ring_row(&u, out_row, d_atten) + (MARGIN + from - left) * BLOCK, q.dilated, q.dilated_bias,
+                                d_atten, count);
                 const size_t at = (out_row * width + from) * pixel_size;
-                conv(product, y_row, q.proj_2, q.proj_2_bias, d_atten, d_model, count, out + at, count * pixel_size);
+                kernels.conv(product, y_row, q.proj_2, q.proj_2_bias, d_atten, d_model, count, out + at, count * pixel_size);
                 add_and_norm(x + at, y_row, out + at, q.norm, q.norm_bias, d_model, count, bf16);
             }
         }
@@ -392,13 +525,13 @@ static long rows_of_grid(long height, long width, long parts) {
 }
 
 INLINE int run(const char *x, char *out, const float *parameters, long batch, long height, long width, long d_model,
-               long d_atten, int threads, Conv1x1 *const conv, const int bf16) {
+               long d_atten, int threads, const Kernels kernels) {
     threads = MAX(MIN(threads, batch * height * width / LEAST), 1);
     long common = threads; /* the images are divided only as far as there are more threads */
     while (batch % common || threads % common)
         common--;
     const long parts = threads / common, rows = rows_of_grid(height, width, parts), columns = parts / rows;
-    const Parameters q = unpack(parameters, d_model, d_atten, bf16);
+    const Parameters q = unpack(parameters, d_model, d_atten, kernels.bf16);
     const size_t size = (scratch_size(height, d_model, d_atten) * sizeof(float) + 63) / 64 * 64;
     char *const scratch = aligned_alloc(64, size * threads);
     if (!scratch)
@@ -406,12 +539,12 @@ INLINE int run(const char *x, char *out, const float *parameters, long batch, lo
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int t = 0; t < threads; t++)
         for (long i = batch * parts * t / threads; i < batch * parts * (t + 1) / threads; i++) {
-            const long image = i / parts * height * width * d_model * image_size(bf16);
+            const long image = i / parts * height * width * d_model * image_size(kernels.bf16);
             const long r = i % parts / columns, c = i % columns;
             const Region region = {height * r / rows, height * (r + 1) / rows, width * c / columns, width * (c + 1) / columns};
             if (region.top < region.bottom && region.left < region.right)
                 vab_region(x + image, out + image, (float *)(scratch + size * t), q, height, width, d_model, d_atten, region,
-                           conv, bf16);
+                           kernels);
         }
     free(scratch);
     return 0;
@@ -421,13 +554,15 @@ INLINE int run(const char *x, char *out, const float *parameters, long batch, lo
  * Returns 0, or 1 where memory is wanting. */
 int fused_vab(const float *x, float *out, const float *parameters, long batch, long height, long width, long d_model,
               long d_atten, int threads) {
-    return run((const char *)x, (char *)out, parameters, batch, height, width, d_model, d_atten, threads, conv1x1, 0);
+    return run((const char *)x, (char *)out, parameters, batch, height, width, d_model, d_atten, threads,
+               (Kernels){conv1x1, conv1x1, depthwise_plain, depthwise_dilated, 0});
 }
 
 #if defined(__AVX512BF16__)
 /* The same with x and out in bf16, and with the weights of the 1x1 convolutions in it. */
 int fused_vab_bf16(const uint16_t *x, uint16_t *out, const float *parameters, long batch, long height, long width,
                    long d_model, long d_atten, int threads) {
-    return run((const char *)x, (char *)out, parameters, batch, height, width, d_model, d_atten, threads, conv1x1_bf16, 1);
+    return run((const char *)x, (char *)out, parameters, batch, height, width, d_model, d_atten, threads,
+               (Kernels){conv1x1_bf16, conv1x1_bf16_paired, depthwise_plain_bf16, depthwise_dilated_bf16, 1});
 }
 #endif

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vapsr_arch.archs import native
 from vapsr_arch.archs.vapsr_arch import VAB
@@ -122,12 +123,17 @@ def _pack(vab: VAB) -> Tensor:
 def _blocked(layer: nn.Conv2d) -> Tensor:
     """Output channels in blocks of 16: a 1x1 kernel as [block][input][16], a depthwise one as [block][tap][16].
 
-    The inputs of a 1x1 kernel in bfloat16 come in pairs, [block][input / 2][16][2], two in the place of a float32.
+    In bfloat16 two weights lie in the place of a float32. Of a 1x1 kernel they are of two inputs, [block][input / 2][16][2]; of
+    a row of a depthwise one they are, twice, those that `add_taps` in the C source describes, [block][row][2][3][16][2].
     """
-    weight = layer.weight.detach().reshape(layer.out_channels // BLOCK, BLOCK, -1)
-    if weight.dtype == torch.bfloat16 and layer.groups == 1:
-        return weight.unflatten(2, (-1, 2)).transpose(1, 2).contiguous().view(torch.float32)
-    return weight.transpose(1, 2)
+    weight = layer.weight.detach()
+    if weight.dtype != torch.bfloat16:
+        return weight.reshape(-1, BLOCK, weight[0].numel()).transpose(1, 2)
+    if layer.groups == 1:
+        pairs = weight.reshape(-1, BLOCK, layer.in_channels // 2, 2)
+    else:
+        pairs = torch.stack([F.pad(weight, padding) for padding in ((0, 1), (1, 0))], 3).reshape(-1, BLOCK, 30, 2)
+    return pairs.transpose(1, 2).contiguous().view(torch.float32)
 
 
 def fuse(network: nn.Module) -> nn.Module:
