@@ -116,6 +116,19 @@ def test_a_process_that_dies_ends_the_others(dying: int, method: str, train_opti
     assert 'Error: another process of this run has ended or does not answer' in err.splitlines()[-1]
 
 
+@pytest.mark.parametrize('error, told', [
+    (RuntimeError('[gloo/transport/tcp/pair.cc:547] Connection closed by peer'), VapsrError),
+    (RuntimeError('something else'), RuntimeError), (SystemExit(143), SystemExit)])
+def test_the_group_is_left_before_the_process_ends(error: BaseException, told: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '1', 'MASTER_ADDR': '127.0.0.1',
+                        'MASTER_PORT': '0'}.items():
+        monkeypatch.setenv(name, value)
+    distributed.init_dist('pytorch', on_gpu=False)
+    with pytest.raises(told), distributed.together():
+        raise error
+    assert not torch.distributed.is_initialized()
+
+
 @pytest.mark.parametrize('dying, iteration', [('0 optimize_parameters', 2), ('1 _enlarge', 4)])
 def test_torchrun_starts_again_and_resumes(dying: str, iteration: int, train_options: Callable[..., str]) -> None:
     Path('dying.py').write_text(DYING)

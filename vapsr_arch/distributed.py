@@ -77,12 +77,16 @@ def together() -> Iterator[None]:
     Raises:
         VapsrError: Another process has ended or does not answer.
     """
+    ended = False
     try:
         yield
+        ended = True
     except RuntimeError as error:
         if isinstance(error, distributed.DistError) or 'gloo' in str(error).lower():
             raise VapsrError(f'another process of this run has ended or does not answer; its own output says why: '
                              f'{str(error).splitlines()[0]}') from None
         raise
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+    finally:
+        # Gloo's threads, left to the end of the process, now and then end it with SIGABRT. NCCL would wait for the others.
+        if distributed.is_initialized() and (ended or distributed.get_backend() == 'gloo'):
+            distributed.destroy_process_group()
