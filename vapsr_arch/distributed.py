@@ -1,8 +1,10 @@
 """Training and testing with several processes: how they meet, which device each takes, how they end together."""
 
+import gc
 import os
 import shutil
 import subprocess
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -77,16 +79,25 @@ def together() -> Iterator[None]:
     Raises:
         VapsrError: Another process has ended or does not answer.
     """
-    ended = False
     try:
         yield
-        ended = True
-    except RuntimeError as error:
-        if isinstance(error, distributed.DistError) or 'gloo' in str(error).lower():
+    except BaseException as error:
+        if distributed.is_initialized() and distributed.get_backend() == 'gloo':
+            _leave_gloo(error)  # NCCL would wait for the others
+        if isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and 'gloo' in str(error).lower()):
             raise VapsrError(f'another process of this run has ended or does not answer; its own output says why: '
                              f'{str(error).splitlines()[0]}') from None
         raise
-    finally:
-        # Gloo's threads, left to the end of the process, now and then end it with SIGABRT. NCCL would wait for the others.
-        if distributed.is_initialized() and (ended or distributed.get_backend() == 'gloo'):
-            distributed.destroy_process_group()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _leave_gloo(error: BaseException) -> None:
+    """Ends Gloo's threads, which need Python's lock to free tensors.
+
+    As long as the error's traceback keeps the network, that keeps the group. At the end of the process the group would wait for
+    its threads with the lock held, and they for the lock; or, without it, they abort the process (SIGABRT).
+    """
+    traceback.clear_frames(error.__traceback__)
+    gc.collect()
+    distributed.destroy_process_group()
