@@ -1,5 +1,7 @@
 """The command itself: light to ask for help, in any folder, as a module for torchrun, exit codes."""
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Finished
-from vapsr_arch import __version__
+from vapsr_arch import __version__, cli
 from vapsr_arch.errors import VapsrError
 
 
@@ -50,6 +52,18 @@ def test_train_then_test_as_modules(train_options: Callable[..., str], test_opti
 def test_errors_of_a_process_are_one_line(test_options: Callable[..., str], vapsr_process: Callable[..., Finished]) -> None:
     result = vapsr_process('test', '-opt', 'none.yml')
     assert (result.code, result.err) == (2, 'Error: none.yml: the option file cannot be read: No such file or directory\n')
+
+
+@pytest.mark.parametrize('number, named', [(errno.ENOSPC, 'copy.yml'), (errno.EACCES, 'a.yml')])
+def test_a_full_disk_is_told_of_the_copy(number: int, named: str, monkeypatch: pytest.MonkeyPatch,
+                                         capsys: pytest.CaptureFixture) -> None:
+    def copy(*arguments: object, **more: object) -> None:
+        raise OSError(number, os.strerror(number), 'a.yml', None, 'copy.yml')
+
+    monkeypatch.setattr(cli, 'app', copy)
+    with pytest.raises(SystemExit) as stop:
+        cli.main([])
+    assert (stop.value.code, capsys.readouterr().err) == (1, f'Error: {named}: {os.strerror(number)}\n')
 
 
 def test_error_of_a_worker_is_its_sentence() -> None:

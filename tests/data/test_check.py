@@ -110,7 +110,7 @@ def test_damaged_lmdbs(pairs: tuple[Path, Path], tmp_path: Path, vapsr_output: V
     code, output = vapsr_output('data', 'check', '--gt', tmp_path / 'short.lmdb', '--lq', pairs[1], '--scale', 4)
     assert code == 1 and 'short.lmdb: data.mdb has 12288 bytes of ' in output and 'it is cut off; make or copy it again' in output
     code, output = vapsr_output('data', 'check', '--gt', tmp_path / 'junk.lmdb', '--lq', pairs[1], '--scale', 4)
-    assert code == 1 and 'junk.lmdb: the LMDB cannot be read: ' in output and '1 faults' in output
+    assert code == 1 and 'junk.lmdb: the LMDB cannot be read: ' in output and '1 fault\n' in output
 
 
 @pytest.mark.parametrize(('line', 'text'), [(b'\xff.png (4,4,3) 1', 'the list of images cannot be read: it is not text in UTF-8'),

@@ -1,5 +1,6 @@
 """The `vapsr` command. Modules here import nothing heavy, so that `vapsr --help` answers at once."""
 
+import errno
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -53,5 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        print(f'Error: {error.filename}: {error.strerror}', file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        name = error.filename2 if full and error.filename2 else error.filename  # a copy is what there is no room for
+        print(f'Error: {name}: {error.strerror}', file=sys.stderr)
         sys.exit(VapsrError.exit_code)

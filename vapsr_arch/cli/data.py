@@ -112,7 +112,7 @@ def check(
     sets = sets_of_options(opt) if opt else [PairedSet('--gt', gt, lq, scale, True, gt_size, filename_tmpl)]
     sets += [PairedSet('--test', root, None, 1, is_train=False) for root in test or []]
     count, faults = find_faults(sets, workers)
-    print('\n'.join([*faults, f'{count} HR images checked, {len(faults) or "no"} faults']))
+    print('\n'.join([*faults, f'{count} HR images checked, {len(faults) or "no"} fault{"s"[len(faults) == 1:]}']))
     if faults:
         raise typer.Exit(VapsrError.exit_code)
 

@@ -15,7 +15,7 @@
  *
  * In bf16, the image and the operands of all convolutions are rounded to it; everything else, sums first, is float32. There is an
  * instruction that multiplies two pairs of bf16 and adds both products to a sum. What it works on lies in pairs: of channels in
- * the 1x1 convolutions; of columns in the depthwise ones, see `depthwise_bf16`. */
+ * the 1x1 convolutions; of columns in the depthwise ones, see `add_taps`. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
