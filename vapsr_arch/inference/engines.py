@@ -108,11 +108,7 @@ def _onnx_engine(path: Path, scale: int | None, device: str, precision: str, eng
     from vapsr_arch.checkpoints import build_network
     from vapsr_arch.inference.export import metadata, onnx_model
     from vapsr_arch.inference.export_forms import for_onnxruntime, for_openvino
+    from vapsr_arch.inference.fused_onnx import fused_engine
     network = build_network(path, scale)
-    if engine == 'openvino':
-        from vapsr_arch.inference.fused_openvino import fused_engine
-        fused = fused_engine(network, precision)
-        if fused is not None:
-            return fused
     rewrite = for_openvino if engine == 'openvino' else for_onnxruntime
-    return make(onnx_model(rewrite(network), metadata(network)), precision)
+    return fused_engine(network, precision, engine) or make(onnx_model(rewrite(network), metadata(network)), precision)

@@ -30,11 +30,12 @@ class _OnnxEngine:
 
     def __init__(self, model: Path | bytes, precision: str) -> None:
         self.name = str(model) if isinstance(model, Path) else 'the exported network'
-        if precision not in self.precisions():
+        if precision not in self.MODEL.precisions():
             raise VapsrError(f'{self.NAME} does not compute in {precision} on this CPU: choose one of '
-                             f'{", ".join(self.precisions())}')
+                             f'{", ".join(self.MODEL.precisions())}')
         try:
-            shape, metadata = self.open(model, precision)
+            self.run = self.MODEL(model, precision)
+            shape, metadata = self.run.facts()
         except Exception as error:  # each runtime has its own kinds
             raise VapsrError(f'{self.name} is not a model that {self.NAME} can run: {_first_line(error)}') from None
         if len(shape) != 4 or not isinstance(shape[1], int):
@@ -64,67 +65,73 @@ class _OnnxEngine:
         return torch.from_numpy(self.run(x.numpy(force=True)))
 
 
-class OnnxRuntimeEngine(_OnnxEngine):
-    __doc__ = _OnnxEngine.__doc__.replace('What both engines share', 'ONNX Runtime')
-    NAME = 'ONNX Runtime'
+class OnnxRuntimeModel:
+    """A model that ONNX Runtime has prepared for the CPU. Threads may share it.
+
+    Args:
+        model: A file, or a model's bytes.
+        precision: One of `precisions`.
+    """
 
     @staticmethod
     def precisions() -> Sequence[str]:
         return ('fp32',)
 
-    def open(self, model: Path | bytes, precision: str) -> tuple[Sequence[int | str], Mapping[str, str]]:
+    def __init__(self, model: Path | bytes, precision: str) -> None:
         import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         self.session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
-        self.input = self.session.get_inputs()[0]
-        return self.input.shape, self.session.get_modelmeta().custom_metadata_map
 
-    def run(self, x: np.ndarray) -> np.ndarray:
-        return self.session.run(None, {self.input.name: x})[0]
+    def facts(self) -> tuple[Sequence[int | str], Mapping[str, str]]:
+        """The shape of the first input, and the metadata."""
+        return self.session.get_inputs()[0].shape, self.session.get_modelmeta().custom_metadata_map
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        names = [given.name for given in self.session.get_inputs()]
+        return self.session.run(None, dict(zip(names, inputs)))[0]
+
+
+class OpenVinoModel:
+    __doc__ = OnnxRuntimeModel.__doc__.replace('ONNX Runtime has prepared', 'OpenVINO has compiled')
+    HINTS: ClassVar[Mapping[str, str]] = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
+
+    @staticmethod
+    def precisions() -> Sequence[str]:
+        able = openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        return [precision for precision in OpenVinoModel.HINTS if precision.upper() in able]
+
+    def __init__(self, model: Path | bytes, precision: str) -> None:
+        core = openvino_core()
+        self.graph = core.read_model(model)
+        self.compiled = core.compile_model(self.graph, 'CPU', {
+            'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_NUM_THREADS': torch.get_num_threads(),
+            'INFERENCE_PRECISION_HINT': self.HINTS[precision]})
+        self.local = threading.local()  # a request serves one thread
+
+    def facts(self) -> tuple[Sequence[int | str], Mapping[str, str]]:
+        """The shape of the first input, and the metadata."""
+        keys = [key for key in KEYS if self.graph.has_rt_info(['framework', key])]  # where the ONNX reader puts metadata
+        shape = [side.get_length() if side.is_static else '?' for side in self.graph.inputs[0].partial_shape]
+        return shape, {key: self.graph.get_rt_info(['framework', key]).astype(str) for key in keys}
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        if not hasattr(self.local, 'request'):
+            self.local.request = self.compiled.create_infer_request()
+        # The request keeps its output's memory, for the next one.
+        return self.local.request.infer(inputs, share_inputs=True, share_outputs=True)[0].copy()
+
+
+class OnnxRuntimeEngine(_OnnxEngine):
+    __doc__ = _OnnxEngine.__doc__.replace('What both engines share', 'ONNX Runtime')
+    NAME = 'ONNX Runtime'
+    MODEL = OnnxRuntimeModel
 
 
 class OpenVinoEngine(_OnnxEngine):
     __doc__ = _OnnxEngine.__doc__.replace('What both engines share', 'OpenVINO')
     NAME = 'OpenVINO'
-
-    @staticmethod
-    def precisions() -> Sequence[str]:
-        able = openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-        return [precision for precision in CompiledByOpenVino.HINTS if precision.upper() in able]
-
-    def open(self, model: Path | bytes, precision: str) -> tuple[Sequence[int | str], Mapping[str, str]]:
-        graph = openvino_core().read_model(model)
-        keys = [key for key in KEYS if graph.has_rt_info(['framework', key])]  # where the ONNX reader puts metadata
-        shape = [side.get_length() if side.is_static else '?' for side in graph.inputs[0].partial_shape]
-        self.compiled = CompiledByOpenVino(graph, precision)
-        return shape, {key: graph.get_rt_info(['framework', key]).astype(str) for key in keys}
-
-    def run(self, x: np.ndarray) -> np.ndarray:
-        return self.compiled(x).copy()
-
-
-class CompiledByOpenVino:
-    """A model that OpenVINO has compiled for the CPU. Threads may share it.
-
-    Args:
-        model: What `openvino_core().read_model` gives.
-        precision: One of `HINTS`; what to compute in.
-    """
-
-    HINTS: ClassVar[Mapping[str, str]] = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}
-
-    def __init__(self, model: Any, precision: str) -> None:
-        self.compiled = openvino_core().compile_model(model, 'CPU', {
-            'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_NUM_THREADS': torch.get_num_threads(),
-            'INFERENCE_PRECISION_HINT': self.HINTS[precision]})
-        self.local = threading.local()  # a request serves one thread
-
-    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
-        """Runs the model; the result is overwritten when this thread calls again."""
-        if not hasattr(self.local, 'request'):
-            self.local.request = self.compiled.create_infer_request()
-        return self.local.request.infer(inputs, share_inputs=True, share_outputs=True)[0]
+    MODEL = OpenVinoModel
 
 
 @functools.cache

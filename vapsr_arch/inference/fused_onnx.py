@@ -1,11 +1,15 @@
-"""VapSR on OpenVINO with its attention blocks fused: they are our kernel's, and what comes after them is OpenVINO's.
+"""VapSR on OpenVINO and ONNX Runtime with its attention blocks fused: what comes after the blocks is left to the runtime.
 
-OpenVINO itself runs the blocks layer by layer, and waits for memory meanwhile: they take it 1.4 times as long in float32. The
-first convolution, a two-hundredth of the work, is torch's, which shares its threads with the kernel: threads change once.
+The runtimes run the blocks layer by layer, and wait for memory meanwhile: OpenVINO takes 1.4 times as long for them as the
+kernel, in float32. The first convolution, a two-hundredth of the work, is torch's, which shares its threads with the kernel:
+threads change once.
 """
 
 import copy
+import functools
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +17,7 @@ from vapsr_arch.archs.checks import check_input
 from vapsr_arch.archs.vapsr_arch import VapSR
 from vapsr_arch.inference.export import trace
 from vapsr_arch.inference.fused_vab import FusedVAB, fuse
-from vapsr_arch.inference.onnx_engines import CompiledByOpenVino, OpenVinoEngine, openvino_core
+from vapsr_arch.inference.onnx_engines import OnnxRuntimeModel, OpenVinoModel
 from vapsr_arch.inference.torch_engines import DTYPES
 
 
@@ -28,47 +32,51 @@ class _Tail(nn.Module):
         return self.upsampler(self.conv_body(features.permute(0, 3, 1, 2)) + shallow.permute(0, 3, 1, 2))
 
 
-class FusedOpenVinoEngine:
-    """A VapSR whose attention blocks the fused kernel runs, and the convolutions after them OpenVINO.
+class FusedOnnxEngine:
+    """A VapSR whose attention blocks the fused kernel runs.
 
     Args:
         network: The network; stays as it is.
         body: Its blocks as `FusedVAB`s.
-        precision: What OpenVINO computes in.
+        runtime: Makes what runs an ONNX model, of its bytes.
     """
 
-    def __init__(self, network: VapSR, body: nn.Sequential, precision: str) -> None:
+    def __init__(self, network: VapSR, body: nn.Sequential, runtime: Callable[[bytes], Callable[..., np.ndarray]]) -> None:
         self.scale, self.num_in_ch = network.scale, network.num_in_ch
         self.min_size, self.halo = network.min_size, network.halo
         self.body, self.dtype = body, body[0].dtype
         self.conv_first = copy.deepcopy(network.conv_first).to(self.dtype, memory_format=torch.channels_last)
         features = torch.rand(1, 8, 9, network.conv_first.out_channels)
         pixels = {0: 'batch', 1: 'height', 2: 'width'}
-        self.tail = CompiledByOpenVino(openvino_core().read_model(trace(_Tail(network), [features, features], {
+        self.tail = runtime(trace(_Tail(network), [features, features], {
             'features': pixels, 'shallow': pixels,
-            'enlarged': {0: 'batch', 2: 'enlarged_height', 3: 'enlarged_width'}})), precision)
+            'enlarged': {0: 'batch', 2: 'enlarged_height', 3: 'enlarged_width'}}))
 
     def __call__(self, x: Tensor) -> Tensor:
         check_input('VapSR', x, self.num_in_ch, self.min_size)
         with torch.inference_mode():
             shallow = self.conv_first(x.to('cpu', self.dtype, memory_format=torch.channels_last))
             features = self.body(shallow)
-            tail = (tensor.permute(0, 2, 3, 1).float().numpy() for tensor in (features, shallow))
-            return torch.from_numpy(self.tail(*tail).copy())
+            return torch.from_numpy(self.tail(*(
+                tensor.permute(0, 2, 3, 1).float().numpy() for tensor in (features, shallow))))
 
 
-def fused_engine(network: nn.Module, precision: str) -> FusedOpenVinoEngine | None:
+def fused_engine(network: nn.Module, precision: str, engine: str) -> FusedOnnxEngine | None:
     """Makes the engine of a VapSR.
 
     Args:
         network: Any network; stays as it is.
         precision: One of `DTYPES`.
+        engine: `openvino` or `onnxruntime`.
 
     Returns:
-        The engine; None for networks of other kinds, and where not all blocks can be fused: without a C compiler, in other
-        precisions and of other numbers of channels.
+        The engine; None for networks of other kinds, in precisions that the runtime does not have, and where not all blocks
+        can be fused: without a C compiler, in other precisions and of other numbers of channels.
     """
-    if not isinstance(network, VapSR) or precision not in OpenVinoEngine.precisions():
+    runtime = OpenVinoModel if engine == 'openvino' else OnnxRuntimeModel
+    if not isinstance(network, VapSR) or precision not in runtime.precisions():
         return None
     body = fuse(copy.deepcopy(network.body).to(DTYPES[precision]))
-    return FusedOpenVinoEngine(network, body, precision) if all(isinstance(block, FusedVAB) for block in body) else None
+    if not all(isinstance(block, FusedVAB) for block in body):
+        return None
+    return FusedOnnxEngine(network, body, functools.partial(runtime, precision=precision))

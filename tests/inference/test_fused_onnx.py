@@ -1,4 +1,4 @@
-"""VapSR on OpenVINO with fused blocks gives what the network gives, from several threads, and tells when memory ends."""
+"""VapSR with fused blocks on OpenVINO and ONNX Runtime gives what the network gives, and tells when memory ends."""
 
 import copy
 from collections.abc import Callable
@@ -17,8 +17,13 @@ from vapsr_arch.inference.engines import load_engine
 from vapsr_arch.inference.upscaler import Upscaler
 
 pytest.importorskip('onnx')
-pytest.importorskip('openvino')
-from vapsr_arch.inference.fused_openvino import FusedOpenVinoEngine, fused_engine
+from vapsr_arch.inference.fused_onnx import FusedOnnxEngine, fused_engine
+
+
+@pytest.fixture(params=['openvino', 'onnxruntime'])
+def engine(request: pytest.FixtureRequest) -> str:
+    pytest.importorskip(request.param)
+    return request.param
 
 
 @pytest.fixture
@@ -38,16 +43,16 @@ def weights(network: VapSR, tmp_path: Path) -> Path:
     return tmp_path / 'small.pth'
 
 
-def test_it_is_what_load_engine_gives(weights: Path, network: VapSR, tmp_path: Path) -> None:
-    run = load_engine(weights, engine='openvino')
-    assert isinstance(run, FusedOpenVinoEngine)
+def test_it_is_what_load_engine_gives(weights: Path, network: VapSR, engine: str, tmp_path: Path) -> None:
+    run = load_engine(weights, engine=engine)
+    assert isinstance(run, FusedOnnxEngine)
     assert (run.scale, run.num_in_ch, run.min_size, run.halo) == (2, 3, 1, network.halo)
     unfit, _ = save(tmp_path, 'VapSR')  # of 8 channels
-    assert not isinstance(load_engine(unfit, engine='openvino'), FusedOpenVinoEngine)
+    assert not isinstance(load_engine(unfit, engine=engine), FusedOnnxEngine)
 
 
-def test_outputs_are_those_of_the_network(network: VapSR) -> None:
-    run = fused_engine(network, 'fp32')
+def test_outputs_are_those_of_the_network(network: VapSR, engine: str) -> None:
+    run = fused_engine(network, 'fp32', engine)
     for batch, height, width in ((1, 1, 1), (2, 21, 8), (1, 9, 190), (1, 40, 40)):
         for x in (torch.rand(batch, 3, height, width), torch.rand(batch, height, width, 3).permute(0, 3, 1, 2),
                   torch.rand(batch, 1, height, width).expand(-1, 3, -1, -1)):
@@ -60,7 +65,8 @@ def test_outputs_are_those_of_the_network(network: VapSR) -> None:
 
 
 def test_bf16(network: VapSR) -> None:
-    run = fused_engine(network, 'bf16')
+    pytest.importorskip('openvino')
+    run = fused_engine(network, 'bf16', 'openvino')
     if run is None:
         pytest.skip('this processor does not multiply bf16 (AVX512_BF16)')
     x = torch.rand(1, 3, 40, 50)
@@ -70,8 +76,8 @@ def test_bf16(network: VapSR) -> None:
     assert 0 < error < (plain - exact).pow(2).mean()
 
 
-def test_threads_share_it(network: VapSR) -> None:
-    run = fused_engine(network, 'fp32')
+def test_threads_share_it(network: VapSR, engine: str) -> None:
+    run = fused_engine(network, 'fp32', engine)
     images = [torch.rand(1, 3, 20 + index % 3, 30) for index in range(24)]
     alone = [run(x) for x in images]
     with ThreadPoolExecutor(4) as pool:
@@ -79,9 +85,9 @@ def test_threads_share_it(network: VapSR) -> None:
             torch.testing.assert_close(other, one, atol=1e-6, rtol=1e-5)
 
 
-def test_memory_that_runs_out_makes_tiles_smaller(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_makes_tiles_smaller(weights: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said = []
-    upscale = Upscaler(weights, engine='openvino', tile=64, halo=0, log=said.append)
+    upscale = Upscaler(weights, engine=engine, tile=64, halo=0, log=said.append)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     kernel = fused_vab.kernel(torch.float32)
 
@@ -96,14 +102,15 @@ def test_memory_that_runs_out_makes_tiles_smaller(weights: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize('make', [lambda: VapSR(num_feat=24, num_block=1), lambda: nn.Conv2d(3, 3, 1)])
-def test_what_cannot_be_fused_is_left_to_openvino(make: Callable[[], nn.Module]) -> None:
-    assert fused_engine(make(), 'fp32') is None
+def test_what_cannot_be_fused_is_left_to_the_runtime(make: Callable[[], nn.Module], engine: str) -> None:
+    assert fused_engine(make(), 'fp32', engine) is None
 
 
-def test_without_a_kernel_openvino_runs_the_blocks(weights: Path, network: VapSR, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_kernel_the_runtime_runs_the_blocks(weights: Path, network: VapSR, engine: str,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused_vab, 'kernel', lambda dtype: None)
-    run = load_engine(weights, engine='openvino')
-    assert not isinstance(run, FusedOpenVinoEngine)
+    run = load_engine(weights, engine=engine)
+    assert not isinstance(run, FusedOnnxEngine)
     x = torch.rand(1, 3, 15, 17)
     with torch.no_grad():
         torch.testing.assert_close(run(x), network(x), atol=2e-5, rtol=1e-4)
