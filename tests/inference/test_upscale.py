@@ -149,3 +149,11 @@ def test_stopping_leaves_whole_files_only(number: int, folder: Path, tiny_weight
 def test_the_shipped_network_is_the_default(folder: Path, vapsr: Callable[..., Finished]) -> None:
     assert vapsr('upscale', 'in/0.png', '-o', 'out').code == 0
     assert read_photograph('out/0.png').pixels.shape == (80, 120, 3)
+
+
+def test_a_missing_compiler_is_told(folder: Path, vapsr_process: Callable[..., Finished], tmp_path: Path,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('PATH', '')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    result = vapsr_process('cli', 'upscale', 'in/0.png', '-o', 'out', '--device', 'cpu')
+    assert result.code == 0 and result.err.startswith('The fused attention block could not be compiled (')

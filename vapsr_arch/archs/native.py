@@ -38,7 +38,7 @@ def load(source: Path, purpose: str) -> ctypes.CDLL | None:
             loaded = ctypes.CDLL(str(library))  # stays mapped after its file is gone
         except (OSError, subprocess.CalledProcessError) as error:
             reason = (getattr(error, 'stderr', '') or str(error)).strip().splitlines()[-1]
-            logging.getLogger('basicsr').info(f'{purpose} could not be compiled ({reason}); torch\'s own is used.')
+            logging.getLogger('basicsr').warning(f'{purpose} could not be compiled ({reason}); torch\'s own is used.')
             return None
         if kept:
             with contextlib.suppress(OSError):  # a full disk: compiled again next time

@@ -38,7 +38,7 @@ def kernel(dtype: torch.dtype) -> Callable[..., int] | None:
 
 @functools.cache
 def _say_once(message: str) -> None:
-    logging.getLogger('basicsr').info(message)
+    logging.getLogger('basicsr').warning(message)
 
 
 @torch.library.custom_op('vapsr_arch::fused_vab', mutates_args=())
