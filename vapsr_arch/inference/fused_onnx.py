@@ -22,7 +22,7 @@ from vapsr_arch.inference.torch_engines import DTYPES
 
 
 class _Tail(nn.Module):
-    """What comes after the blocks; takes N x H x W x C."""
+    """What comes after the blocks, and the features before them: N x H x W x C both, to N x C x (scale H) x (scale W)."""
 
     def __init__(self, network: VapSR) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class _Tail(nn.Module):
 
 
 class FusedOnnxEngine:
-    """A VapSR whose attention blocks the fused kernel runs.
+    """An `Engine` of a VapSR whose attention blocks the fused kernel runs.
 
     Args:
         network: The network; stays as it is.
         body: Its blocks as `FusedVAB`s.
-        runtime: Makes what runs an ONNX model, of its bytes.
+        runtime: Makes what runs an ONNX model, of its bytes: called with arrays, it gives one.
     """
 
     def __init__(self, network: VapSR, body: nn.Sequential, runtime: Callable[[bytes], Callable[..., np.ndarray]]) -> None:
@@ -70,8 +70,8 @@ def fused_engine(network: nn.Module, precision: str, engine: str) -> FusedOnnxEn
         engine: `openvino` or `onnxruntime`.
 
     Returns:
-        The engine; None for networks of other kinds, in precisions that the runtime does not have, and where not all blocks
-        can be fused: without a C compiler, in other precisions and of other numbers of channels.
+        The engine; None for networks of other kinds, in precisions that the runtime does not have, and where `fuse` leaves
+        a block as it is.
     """
     runtime = OpenVinoModel if engine == 'openvino' else OnnxRuntimeModel
     if not isinstance(network, VapSR) or precision not in runtime.precisions():

@@ -132,7 +132,7 @@ def _blocked(layer: nn.Conv2d) -> Tensor:
     if layer.groups == 1:
         pairs = weight.reshape(-1, BLOCK, layer.in_channels // 2, 2)
     else:
-        pairs = torch.stack([F.pad(weight, padding) for padding in ((0, 1), (1, 0))], 3).reshape(-1, BLOCK, 30, 2)
+        pairs = torch.stack([F.pad(weight, padding) for padding in ((0, 1), (1, 0))], 3).reshape(-1, BLOCK, 5 * 2 * 3, 2)
     return pairs.transpose(1, 2).contiguous().view(torch.float32)
 
 

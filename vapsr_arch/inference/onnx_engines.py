@@ -84,7 +84,7 @@ class OnnxRuntimeModel:
         self.session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
 
     def facts(self) -> tuple[Sequence[int | str], Mapping[str, str]]:
-        """The shape of the first input, and the metadata."""
+        """The shape of the first input, with names or `?` where it is dynamic, and the metadata."""
         return self.session.get_inputs()[0].shape, self.session.get_modelmeta().custom_metadata_map
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ class OpenVinoModel:
         self.local = threading.local()  # a request serves one thread
 
     def facts(self) -> tuple[Sequence[int | str], Mapping[str, str]]:
-        """The shape of the first input, and the metadata."""
+        """The shape of the first input, with names or `?` where it is dynamic, and the metadata."""
         keys = [key for key in KEYS if self.graph.has_rt_info(['framework', key])]  # where the ONNX reader puts metadata
         shape = [side.get_length() if side.is_static else '?' for side in self.graph.inputs[0].partial_shape]
         return shape, {key: self.graph.get_rt_info(['framework', key]).astype(str) for key in keys}
