@@ -58,6 +58,8 @@ class Dataset(Section):
     gt_size: Positive | None = None
     use_hflip: bool | None = None
     use_rot: bool | None = None
+    channel_permutation: Fraction | None = None  # the probability that a sample's channels are permuted; 0 if not given
+    negative: Fraction | None = None  # the probability that a sample is turned into its negative; 0 if not given
     use_shuffle: bool | None = None  # no code reads it; the field's option files have it
     num_worker_per_gpu: Whole | None = None
     batch_size_per_gpu: Positive | None = None

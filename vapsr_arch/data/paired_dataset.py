@@ -37,6 +37,27 @@ def flip_and_rotate(images: list[np.ndarray], use_hflip: bool, use_rot: bool,
     return [image.swapaxes(0, 1) for image in images] if transpose else images
 
 
+def augment_colours(images: list[np.ndarray], permutation: float, negative: float,
+                    source: random.Random | ModuleType) -> list[np.ndarray]:
+    """Changes the colours of images alike: permutes their channels, turns them into their negatives, or neither.
+
+    Args:
+        images: H x W x 3, uint8.
+        permutation: The probability of a permutation of the channels, drawn from all six.
+        negative: The probability of the negative, 255 minus each value.
+        source: Where the random numbers come from. None is drawn for a probability of 0.
+
+    Returns:
+        The images; views where no negative is taken.
+    """
+    if permutation and source.random() < permutation:
+        order = source.sample(range(3), 3)
+        images = [image[:, :, order] for image in images]
+    if negative and source.random() < negative:
+        images = [255 - image for image in images]
+    return images
+
+
 def to_tensor(image: np.ndarray, opt: dict[str, Any]) -> torch.Tensor:
     """Turns an image of a data set into a network's input.
 
@@ -64,7 +85,7 @@ class PairedDataset(Dataset, ABC):
 
     Args:
         opt: `scale`, `phase`; optionally `color`, `mean` and `std`; for training `gt_size` (HR pixels), `use_hflip`,
-            `use_rot`.
+            `use_rot`; and optionally the probabilities `channel_permutation` and `negative` of `augment_colours`.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -85,6 +106,7 @@ class PairedDataset(Dataset, ABC):
             source = random.Random(index.seed) if isinstance(index, SeededIndex) else random
             gt, lq = random_crop(gt, lq, self.opt['gt_size'], self.opt['scale'], source)
             gt, lq = flip_and_rotate([gt, lq], self.opt['use_hflip'], self.opt['use_rot'], source)
+            gt, lq = augment_colours([gt, lq], self.opt.get('channel_permutation', 0), self.opt.get('negative', 0), source)
         else:
             gt = gt[:lq.shape[0] * self.opt['scale'], :lq.shape[1] * self.opt['scale']]
         return {'lq': to_tensor(lq, self.opt), 'gt': to_tensor(gt, self.opt), 'lq_path': lq_path, 'gt_path': gt_path}
