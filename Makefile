@@ -29,10 +29,10 @@ $(VENV)/installed: constraints.txt setup.py pyproject.toml
 	@touch $@
 
 demo: install
-	$(BIN)/python -m vapsr_arch.demo data
+	$(BIN)/python -m vapsr_arch.report.demo data
 	$(BIN)/vapsr test -opt options/demo/test_VapSR-S_x4.yml
 	$(BIN)/vapsr train -opt options/demo/train_VapSR-S_x4.yml
-	$(BIN)/python -m vapsr_arch.demo report
+	$(BIN)/python -m vapsr_arch.report.demo report
 
 lint: install
 	$(BIN)/ruff check .

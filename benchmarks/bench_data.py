@@ -25,7 +25,7 @@ from vapsr_arch.data.lr import make_lr
 from vapsr_arch.data.matlab_resize import imresize
 from vapsr_arch.data.pack import PackWriter
 from vapsr_arch.data.packing import make_pack
-from vapsr_arch.plugin import load
+from vapsr_arch.pipeline.registration import load
 
 Row = tuple[str, str, str, str]
 

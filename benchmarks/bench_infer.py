@@ -21,11 +21,11 @@ import cv2
 import torch
 
 from vapsr_arch.archs import NETWORKS
-from vapsr_arch.checkpoints import build_network
-from vapsr_arch.inference.engines import ENGINES, PRECISIONS, Engine, load_engine
+from vapsr_arch.engines.loading import ENGINES, PRECISIONS, Engine, load_engine
 from vapsr_arch.memory import keep_freed_memory
-from vapsr_arch.metrics.cost import CLEAR_REFS, multi_adds, status_bytes
+from vapsr_arch.report.cost import CLEAR_REFS, multi_adds, status_bytes
 from vapsr_arch.report.machine import describe_machine
+from vapsr_arch.weights.networks import build_network
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = Path(os.environ.get('VAPSR_REFERENCE', ROOT.parent / 'shared'))
@@ -73,7 +73,7 @@ def sgemm_rate(device: str, size: int = 2048, repeats: int = 3) -> float:
 
 def psnr_set5(engine: Engine) -> float | None:
     """The mean PSNR over Set5; None where the images are not there."""
-    from vapsr_arch import plugin
+    from vapsr_arch.pipeline import registration as plugin
     plugin.load()
     from basicsr.metrics import calculate_psnr
     pairs = [(path, REFERENCE / 'data/Set5/LR_bicubic/X4' / path.name)

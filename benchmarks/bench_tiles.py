@@ -16,8 +16,8 @@ import numpy as np
 
 from vapsr_arch.inference.photographs import read_photograph
 from vapsr_arch.inference.upscaler import AUTO_HALO, Upscaler
-from vapsr_arch.inference.weights import DEFAULT
 from vapsr_arch.memory import keep_freed_memory
+from vapsr_arch.weights.names import DEFAULT
 
 REFERENCE = Path(os.environ.get('VAPSR_REFERENCE', Path(__file__).parents[2] / 'shared'))
 

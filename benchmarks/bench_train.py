@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vapsr_arch.memory import keep_freed_memory
-from vapsr_arch.plugin import load
+from vapsr_arch.pipeline.registration import load
 
 NETWORKS = {
     'VapSR-S': ({'num_feat': 32, 'num_block': 11, 'd_atten': 64, 'conv_groups': 2}, 256),
@@ -49,7 +49,7 @@ def contestant(features: list[str], network: str, folder: Path, batch: int) -> N
     from basicsr.models.sr_model import SRModel
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    from vapsr_arch.archs.depthwise import DepthwiseConv2d
+    from vapsr_arch.archs.common.depthwise import DepthwiseConv2d
     from vapsr_arch.archs.vapsr_arch import VAB, VapSR
     from vapsr_arch.data.epochs import EpochPlan
     from vapsr_arch.data.paired_pack_dataset import PairedPackDataset

@@ -14,10 +14,11 @@ import pytest
 import torch
 import yaml
 
-from vapsr_arch import plugin
+from vapsr_arch.archs import NETWORKS
 from vapsr_arch.data.matlab_resize import imresize
+from vapsr_arch.pipeline.registration import register
 
-plugin.load()  # before a test module imports what needs BasicSR
+register()  # before a test module imports what needs BasicSR
 
 REPOSITORY = Path(__file__).parents[1]
 SMALL_NETWORK = {'type': 'VapSR', 'scale': 2, 'num_feat': 8, 'num_block': 1, 'd_atten': 16}
@@ -118,7 +119,7 @@ def test_options(workspace: Path) -> Callable[..., str]:
     """Writes a test option file with the given changes, and a checkpoint for it; returns its name."""
     torch.manual_seed(0)
     arguments = {key: value for key, value in SMALL_NETWORK.items() if key != 'type'}
-    torch.save({'params': plugin.NETWORKS['VapSR'](**arguments).state_dict()}, workspace / 'net.pth')
+    torch.save({'params': NETWORKS['VapSR'](**arguments).state_dict()}, workspace / 'net.pth')
     base = {
         'name': 'small', 'model_type': 'VapSRModel', 'scale': 2, 'num_gpu': 0,
         'datasets': {'test': _dataset()}, 'network_g': SMALL_NETWORK, 'path': {'pretrain_network_g': 'net.pth'},

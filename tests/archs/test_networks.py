@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from vapsr_arch.archs import NETWORKS
-from vapsr_arch.archs.blocks import CCA
+from vapsr_arch.archs.common.blocks import CCA
 from vapsr_arch.archs.roadmap_arch import STEPS
-from vapsr_arch.checkpoints import identify, mismatch
+from vapsr_arch.weights.networks import identify, mismatch
 
 SCALES = (2, 3, 4)
 
@@ -315,8 +315,8 @@ def test_what_an_attention_of_the_roadmap_sees(step: str, side: int) -> None:
 
 
 def test_authors_names_are_registered() -> None:
-    from vapsr_arch import plugin
-    plugin.load()
+    from vapsr_arch.pipeline.registration import register
+    register()
     from basicsr.archs import build_network
     for name in ('RFDNFINALB5', 'BSRN-S', 'BSRN_S'):
         options = dict(type=name, num_in_ch=3, num_feat=48, num_block=5, num_out_ch=3, upscale=4, conv='BSConvU')

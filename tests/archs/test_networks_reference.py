@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from vapsr_arch import plugin
 from vapsr_arch.archs import NETWORKS
-from vapsr_arch.checkpoints import load_into, load_state_dict, mismatch
+from vapsr_arch.pipeline.registration import register
+from vapsr_arch.weights.checkpoints import load_state_dict
+from vapsr_arch.weights.networks import load_into, mismatch
 
 # Checkpoint, network, scale, PSNR and SSIM on Set5.
 SCORES = [
@@ -30,7 +31,7 @@ SCORES = [
 @pytest.mark.parametrize(('checkpoint', 'name', 'scale', 'psnr', 'ssim'), SCORES, ids=[row[0] for row in SCORES])
 def test_checkpoint_scores_what_its_authors_code_scores(checkpoint: str, name: str, scale: int, psnr: float,
                                                         ssim: float, reference: Path) -> None:
-    plugin.load()
+    register()
     from basicsr.metrics import calculate_psnr, calculate_ssim
     from basicsr.utils import img2tensor, tensor2img
     path = reference / f'weights/{checkpoint}.pth'

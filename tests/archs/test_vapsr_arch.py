@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vapsr_arch.archs import depthwise
+from vapsr_arch.archs.common import depthwise
 from vapsr_arch.archs.vapsr_arch import VAB, VapSR
-from vapsr_arch.checkpoints import load_state_dict
+from vapsr_arch.weights.checkpoints import load_state_dict
 
 PUBLISHED = {  # paper and checkpoints: arguments, parameters
     'x2': (dict(scale=2, num_feat=48, num_block=20), 329_236),

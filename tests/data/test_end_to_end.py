@@ -22,7 +22,7 @@ def folder(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                     'subimages out/X4 LR_sub --size 60 --step 30 --workers 1',
                     'lmdb HR_sub HR_sub.lmdb --workers 1', 'lmdb LR_sub LR_sub.lmdb --workers 1',
                     'pack HR_sub HR_sub.pack --workers 1', 'pack LR_sub LR_sub.pack --workers 1'):
-        process = in_subprocess('-m', 'vapsr_arch.cli', 'data', *command.split(), cwd=folder)
+        process = in_subprocess('-m', 'vapsr_arch', 'data', *command.split(), cwd=folder)
         assert process.returncode == 0, process.stderr
     return folder
 
@@ -38,9 +38,9 @@ def trained(kind: str, dataset: dict[str, Any], folder: Path) -> dict[str, torch
                   'total_iter': 20, 'pixel_opt': {'type': 'L1Loss'}},
         'logger': {'print_freq': 10, 'save_checkpoint_freq': 20}}
     (folder / f'{kind}.yml').write_text(yaml.safe_dump(options))
-    checked = in_subprocess('-m', 'vapsr_arch.cli', 'data', 'check', '-opt', f'{kind}.yml', '--workers', 1, cwd=folder)
+    checked = in_subprocess('-m', 'vapsr_arch', 'data', 'check', '-opt', f'{kind}.yml', '--workers', 1, cwd=folder)
     assert checked.returncode == 0 and '60 HR images checked, no faults' in checked.stdout, checked.stdout
-    process = in_subprocess('-m', 'vapsr_arch.cli', 'train', '-opt', f'{kind}.yml', cwd=folder)
+    process = in_subprocess('-m', 'vapsr_arch', 'train', '-opt', f'{kind}.yml', cwd=folder)
     assert process.returncode == 0, process.stderr
     return torch.load(folder / f'experiments/{kind}/models/net_g_20.pth', weights_only=True)['params']
 

@@ -18,7 +18,7 @@ from vapsr_arch.data.lr import make_lr
 from vapsr_arch.data.pack import Pack, PackWriter
 from vapsr_arch.data.packing import make_pack
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.plugin import load
+from vapsr_arch.pipeline.registration import load
 
 load()
 
@@ -129,7 +129,7 @@ def test_a_seeded_index_is_an_int_and_keeps_its_seed() -> None:
 def test_training_builds_on_the_seeded_sampler(options: dict) -> None:
     import logging
 
-    from vapsr_arch.compat import create_train_val_dataloader
+    from vapsr_arch.pipeline.patches import create_train_val_dataloader
     train = options['pack'] | {'type': 'PairedPackDataset', 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2,
                                'dataset_enlarge_ratio': 5}
     opt = {'num_gpu': 0, 'dist': False, 'manual_seed': 3, 'world_size': 1, 'rank': 0, 'datasets': {'train': train},
@@ -143,9 +143,9 @@ def test_processes_share_an_epoch_without_a_seed_in_the_options(tmp_path: Path) 
     script = tmp_path / 'script.py'
     script.write_text(f"""
 import logging, sys, torch
-from vapsr_arch.plugin import load
+from vapsr_arch.pipeline.registration import load
 load()
-from vapsr_arch.compat import create_train_val_dataloader
+from vapsr_arch.pipeline.patches import create_train_val_dataloader
 rank = int(sys.argv[1])
 torch.distributed.init_process_group('gloo', init_method='file://{tmp_path}/meet', rank=rank, world_size=2)
 train = dict(name='x', type='PairedPackDataset', phase='train', scale=1, gt_size=8, use_hflip=True, use_rot=True,

@@ -213,7 +213,7 @@ def test_subimages_of_both_sizes_fit(photographs: Path, tmp_path: Path, vapsr_ou
 
 
 def test_lmdb_of_any_names_and_sizes_is_read_by_basicsr(tmp_path: Path, vapsr_output: Vapsr) -> None:
-    from vapsr_arch.plugin import load
+    from vapsr_arch.pipeline.registration import load
     load()
     from basicsr.data.data_util import paired_paths_from_lmdb
     from basicsr.utils import FileClient, imfrombytes
@@ -337,7 +337,7 @@ def test_killed_with_workers_and_run_again(photographs: Path, tmp_path: Path, va
     for copy in range(30):
         shutil.copy(photographs / 'a.png', photographs / f'a{copy}.png')
     out = tmp_path / 'LR'
-    command = [sys.executable, '-m', 'vapsr_arch.cli', 'data', 'lr', photographs, out, '--scale', '2', '--workers', '2']
+    command = [sys.executable, '-m', 'vapsr_arch', 'data', 'lr', photographs, out, '--scale', '2', '--workers', '2']
     process = subprocess.Popen(command, env=os.environ | {'PYTHONPATH': str(ROOT)}, stderr=subprocess.PIPE)
     while not any(out.glob('X2/*.png')) and process.stderr.read(1):
         pass
@@ -361,7 +361,7 @@ def test_two_runs_do_not_write_to_one_folder(photographs: Path, tmp_path: Path, 
 @pytest.mark.parametrize('arguments', [('lr', 'HR', 'out', '--scale', 4), ('pack', 'HR', 'out.pack')])
 def test_a_damaged_image_is_reported_by_us_alone(arguments: tuple, workers: int, photographs: Path, tmp_path: Path) -> None:
     (photographs / 'bad.png').write_bytes((photographs / 'a.png').read_bytes()[:3000])
-    process = in_subprocess('-m', 'vapsr_arch.cli', 'data', *arguments, '--workers', workers, cwd=tmp_path)
+    process = in_subprocess('-m', 'vapsr_arch', 'data', *arguments, '--workers', workers, cwd=tmp_path)
     assert 'HR/bad.png cannot be decoded' in process.stderr and 'WARN' not in process.stderr
 
 

@@ -134,7 +134,7 @@ def test_stopping_leaves_whole_files_only(number: int, folder: Path, tiny_weight
     for index in range(100):  # more than can be enlarged between the second and the signal
         Image.fromarray(photographed).save(f'in/{index:02}.png')
     process = subprocess.Popen(
-        [sys.executable, '-m', 'vapsr_arch.cli', 'upscale', 'in', '-o', 'out', '--weights', tiny_weights, '--device', 'cpu'],
+        [sys.executable, '-m', 'vapsr_arch', 'upscale', 'in', '-o', 'out', '--weights', tiny_weights, '--device', 'cpu'],
         stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))  # shells have jobs ignore Ctrl-C
     while process.poll() is None and len(list(Path('out').glob('[0-9]*'))) < 2:
         time.sleep(0.01)

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from tests.conftest import photograph
 from vapsr_arch.archs import NETWORKS
-from vapsr_arch.checkpoints import build_network
+from vapsr_arch.engines.graphs import metadata
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.inference.export import export_onnx, metadata
+from vapsr_arch.export.files import export_onnx
 from vapsr_arch.inference.upscaler import AUTO_HALO, Upscaler
+from vapsr_arch.weights.networks import build_network
 
 
 @pytest.fixture

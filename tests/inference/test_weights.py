@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from vapsr_arch.checkpoints import build_network
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.inference.weights import DEFAULT, find_weights
+from vapsr_arch.weights.names import DEFAULT, find_weights
+from vapsr_arch.weights.networks import build_network
 
 
 def test_the_shipped_weights_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import json
 import torch
 
 from vapsr_arch.archs.vapsr_arch import Attention
-from vapsr_arch.inference.triton_attention import FusedAttention
+from vapsr_arch.engines.triton_attention import FusedAttention
 
 # One pixel; two images, and more channels than a program takes; more rows and columns than a program takes.
 CASES = {'float32 1x1': (torch.float32, 1, 64, 1, 1), 'float16 7x5': (torch.float16, 2, 80, 7, 5),

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +11,9 @@ from basicsr.models.sr_model import SRModel
 from torch import nn
 
 from tests.conftest import SMALL_NETWORK, Finished
-from vapsr_arch import plugin
 from vapsr_arch.data.prefetch import CUDAPrefetcher, Prefetcher
 from vapsr_arch.models.optimization import FastSRModel
+from vapsr_arch.pipeline.run import Run
 
 TRAIN = {
     'ema_decay': 0.9, 'optim_g': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]},
@@ -166,8 +165,7 @@ def test_a_gpu_gets_its_batches_ahead(given: dict, prefetch: tuple, train_option
                                       monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
     options = train_options(num_gpu='auto', datasets={'train': given})
-    monkeypatch.setattr(sys, 'argv', ['vapsr', '-opt', options])
-    dataset = plugin.parse_options('.')[0]['datasets']['train']
+    dataset = Run(options, True).begin('.')['datasets']['train']
     assert (dataset.get('prefetch_mode'), dataset['pin_memory']) == prefetch
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from vapsr_arch import plugin
+from vapsr_arch.pipeline.registration import register
 
-plugin.load()
+register()
 import basicsr.train  # noqa: E402, F401
 
 

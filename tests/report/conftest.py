@@ -14,7 +14,7 @@ from tests.conftest import SMALL_NETWORK, photograph
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.cli import main
 from vapsr_arch.data.matlab_resize import imresize
-from vapsr_arch.metrics import cost
+from vapsr_arch.report import cost
 
 SMALL = {'VapSR': SMALL_NETWORK, 'IMDN': {'type': 'IMDN', 'scale': 2, 'num_feat': 16, 'num_block': 1}}
 

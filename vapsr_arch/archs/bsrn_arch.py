@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vapsr_arch.archs.blocks import CCA, ESA, BSConvU, FeatureDistillation, Layer, conv1x1, conv3x3
-from vapsr_arch.archs.checks import check_input, check_positive_integers
-from vapsr_arch.archs.state_dicts import count_blocks, has_weights, tail_scale
+from vapsr_arch.archs.common.blocks import CCA, ESA, BSConvU, FeatureDistillation, Layer, conv1x1, conv3x3
+from vapsr_arch.archs.common.checks import check_input, check_positive_integers
+from vapsr_arch.archs.common.state_dicts import count_blocks, has_weights, tail_scale
 
 COPIES = 4  # of the input, which the first convolution takes side by side
 

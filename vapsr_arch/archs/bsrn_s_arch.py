@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vapsr_arch.archs.blocks import ESA, BSConvU, ChannelLinear, FeatureDistillation
 from vapsr_arch.archs.bsrn_arch import BSRN
+from vapsr_arch.archs.common.blocks import ESA, BSConvU, ChannelLinear, FeatureDistillation
 
 
 def linear_bsconvu(in_channels: int, out_channels: int) -> BSConvU:

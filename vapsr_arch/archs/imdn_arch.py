@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vapsr_arch.archs.blocks import CCA, conv1x1, conv3x3
-from vapsr_arch.archs.checks import check_input, check_positive_integers
-from vapsr_arch.archs.state_dicts import count_blocks, has_weights, tail_scale
+from vapsr_arch.archs.common.blocks import CCA, conv1x1, conv3x3
+from vapsr_arch.archs.common.checks import check_input, check_positive_integers
+from vapsr_arch.archs.common.state_dicts import count_blocks, has_weights, tail_scale
 
 SLOPE = 0.05  # of every LeakyReLU
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vapsr_arch.archs.blocks import conv1x1, conv3x3
-from vapsr_arch.archs.checks import check_input, check_positive_integers
-from vapsr_arch.archs.state_dicts import count_blocks, has_weights
+from vapsr_arch.archs.common.blocks import conv1x1, conv3x3
+from vapsr_arch.archs.common.checks import check_input, check_positive_integers
+from vapsr_arch.archs.common.state_dicts import count_blocks, has_weights
 
 
 def lrelu(x: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vapsr_arch.archs.checks import check_input, check_positive_integers
-from vapsr_arch.archs.depthwise import DepthwiseConv2d
-from vapsr_arch.archs.state_dicts import has_weights
+from vapsr_arch.archs.common.checks import check_input, check_positive_integers
+from vapsr_arch.archs.common.depthwise import DepthwiseConv2d
+from vapsr_arch.archs.common.state_dicts import has_weights
 
 
 class Attention(nn.Module):

@@ -30,8 +30,8 @@ def benchmark(
     if missing:
         raise VapsrError(f'vapsr benchmark needs {" and ".join(missing)}: install this package with the extra [benchmark], as '
                          f'in `pip install --no-build-isolation -c constraints.txt .[benchmark]`')
-    from vapsr_arch import plugin
-    plugin.load()
+    from vapsr_arch.pipeline.registration import register
+    register()
     from vapsr_arch.report.benchmark import Benchmark
     from vapsr_arch.report.report import crop_of, find_image, write_report
     result = Benchmark(opt, out, device, own_set)

@@ -26,7 +26,7 @@ def export(
     for path, suffix in ((out, '.onnx'), (torch_export, '.pt2')):
         if path and path.suffix != suffix:
             raise OptionsError(f'{path}: the name must end in {suffix}')
-    from vapsr_arch.inference.weights import find_weights
+    from vapsr_arch.weights.names import find_weights
     source = find_weights(weights)
     folder_file = openvino and openvino / f'{source.stem}.xml'
     there = [path for path in (out, folder_file, folder_file and folder_file.with_suffix('.bin'), torch_export)
@@ -38,8 +38,8 @@ def export(
     if missing:
         raise VapsrError(f'this export needs {" and ".join(missing)}: `pip install {" ".join(missing)}`')
 
-    from vapsr_arch.checkpoints import build_network
-    from vapsr_arch.inference import export as exports
+    from vapsr_arch.export import files as exports
+    from vapsr_arch.weights.networks import build_network
     if source.suffix == '.onnx':
         raise VapsrError(f'{source} is an ONNX file already: give the checkpoint')
     network = build_network(source, scale)

@@ -11,7 +11,7 @@ app = typer.Typer(no_args_is_help=True, help="Checkpoints: the authors' of VapSR
 @app.command('list')
 def list_() -> None:
     """List the checkpoints: name, licence, address."""
-    from vapsr_arch.data.weights import CHECKPOINTS
+    from vapsr_arch.weights.authors import CHECKPOINTS
     for name, checkpoint in CHECKPOINTS.items():
         print(f'{name:<12}{checkpoint.licence:<14}{checkpoint.source.url}')
 
@@ -23,7 +23,7 @@ def get(
     mirror: Annotated[str | None, typer.Option(metavar='URL', help='Take the files from URL/FILE instead.')] = None,
 ) -> None:
     """Download checkpoints; the sha256 is checked before a file gets its name. Shows each one's licence."""
-    from vapsr_arch.data.weights import get_weights
+    from vapsr_arch.weights.authors import get_weights
     get_weights(names, out, mirror)
 
 
@@ -34,5 +34,5 @@ def convert(
     force: Annotated[bool, typer.Option('--force', help='Replace OUT.')] = False,
 ) -> None:
     """Write a checkpoint's weights alone, the EMA's if it has them; .safetensors cannot run code when loaded."""
-    from vapsr_arch.convert import convert
+    from vapsr_arch.weights.convert import convert
     print(convert(source, out, force))

@@ -18,7 +18,8 @@ from vapsr_arch.data.overlap import PartIndex, chosen_windows
 from vapsr_arch.data.pack import Pack
 from vapsr_arch.data.pairs import lq_name, read_lmdb_headers, read_meta_info
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.options import load_options, read_yaml
+from vapsr_arch.options.reading import load_options
+from vapsr_arch.options.yaml_files import read_yaml
 
 _CUT = 12  # the least common multiple of x2, x3 and x4, which HR images may have been cut to
 

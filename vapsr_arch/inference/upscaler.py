@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vapsr_arch.archs.common.self_ensemble import self_ensembled
+from vapsr_arch.engines.loading import Engine, load_engine
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.inference import tiles
-from vapsr_arch.inference.engines import Engine, load_engine
-from vapsr_arch.inference.weights import DEFAULT
+from vapsr_arch.weights.names import DEFAULT
 
 AUTO_HALO = 48  # what is further away changes fewer than 1 of 10,000 pixels, by one grey level: the README has the measurements
 _CPU_TILE = 384  # of larger ones the activations leave the caches; of smaller ones more is halo
@@ -180,7 +181,7 @@ class Upscaler:
         if any(more for _, more in missing):
             pixels = np.pad(pixels, (*missing, (0, 0)), mode='edge')
         x = torch.from_numpy(pixels).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
-        result = _ensembled(self.engine, x) if self._self_ensemble else self.engine(x)
+        result = self_ensembled(self.engine, x) if self._self_ensemble else self.engine(x)
         if not result.sum().isfinite():
             raise VapsrError('the network\'s result is not finite: take --precision fp32')
         return result[:, :, :height * self.scale, :width * self.scale]
@@ -203,16 +204,6 @@ def _range_around(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     alpha = np.ascontiguousarray(alpha[..., 0])
     window = np.ones((3, 3), np.uint8)
     return cv2.erode(alpha, window)[..., None], cv2.dilate(alpha, window)[..., None]
-
-
-def _ensembled(engine: Engine, x: Tensor) -> Tensor:
-    """The mean of what a network makes of an image's eight flips and rotations, turned back."""
-    total = torch.zeros(())
-    for turned in (False, True):
-        for flipped in ((), (2,), (3,), (2, 3)):
-            result = engine((x.mT if turned else x).flip(flipped)).flip(flipped)
-            total = total + (result.mT if turned else result)
-    return total / 8
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -18,7 +18,7 @@ class NanGuard:
     """Judges every step, without waiting for the device, and counts the bad ones when it reads its judgements back.
 
     Args:
-        options: The section `train.nan_guard`; `vapsr_arch.option_schema` says what its keys mean.
+        options: The section `train.nan_guard`; `vapsr_arch.options.schema` says what its keys mean.
 
     Attributes:
         patience: Bad steps in a row after which training has diverged.

@@ -1,24 +1,43 @@
 """The optimisation step: mixed precision, accumulation, clipping, and an EMA and losses that do not hold up the device."""
 
 import contextlib
+import copy
+import fnmatch
 
 import torch
+from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-_OPTIMIZERS = {'Adam': torch.optim.Adam, 'AdamW': torch.optim.AdamW}
+from vapsr_arch.archs.common.adapted import adapted, bare
+from vapsr_arch.archs.common.self_ensemble import self_ensembled
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.models.schedules import make_optimizer, make_scheduler
+from vapsr_arch.options.schema import losses_of
+
+_LOSS_NAMES = {'pixel_opt': ('l_pix',), 'perceptual_opt': ('l_percep', 'l_style')}  # SRModel's
 _AUTOCAST = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+def _named(key: str, loss: Tensor | tuple[Tensor | None, ...]) -> dict[str, Tensor | None]:
+    """A criterion's losses by the names they have in the log; some criteria return several."""
+    if not isinstance(loss, tuple):
+        return {_LOSS_NAMES.get(key, (f'l_{key.removesuffix("_opt")}',))[0]: loss}
+    names = _LOSS_NAMES.get(key, tuple(f'l_{key.removesuffix("_opt")}_{number}' for number in range(1, len(loss) + 1)))
+    return dict(zip(names, loss))
 
 
 class FastSRModel(SRModel):
     """SRModel with `optimize_parameters` and what belongs to it written for today's torch.
 
     The keys of `train` that it reads are `amp`, `accumulate`, `grad_clip_norm`, `compile` and `channels_last`;
-    `vapsr_arch.option_schema` says what they mean.
+    `vapsr_arch.options.schema` says what they mean.
 
     Attributes:
+        criteria: The losses' modules by key of `train`; each is called with output and ground truth.
         losses: The last iteration's losses of this process by name, scalars on the device.
         grad_norm: The norm of all gradients of the last iteration before clipping, a scalar on the device; the same on
             all processes.
@@ -31,7 +50,7 @@ class FastSRModel(SRModel):
         basicsr/models/base_model.py:98 gives DistributedDataParallel the number of a GPU on a CPU, too.
         """
         train = self.opt.get('train', {})
-        net = net.to(self.device, memory_format=self._memory_format)
+        net = adapted(net).to(self.device, memory_format=self._memory_format)
         if train.get('compile', False):
             net.compile()  # in place: the names of the state dict stay
         if self.opt['dist']:
@@ -50,7 +69,8 @@ class FastSRModel(SRModel):
         training = net.training
         net.eval()
         with torch.no_grad():
-            self.output = net.forward(self.lq)
+            ensemble = self.opt.get('val', {}).get('self_ensemble', False)
+            self.output = self_ensembled(net.forward, self.lq) if ensemble else net.forward(self.lq)
         net.train(training)
 
     @property
@@ -59,15 +79,49 @@ class FastSRModel(SRModel):
         return torch.channels_last if channels_last else torch.contiguous_format
 
     def init_training_settings(self) -> None:
-        """As SRModel's, with the loss scaler, and the EMA's weights laid out as the network's."""
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.opt['train'].get('amp') == 'fp16')
-        super().init_training_settings()
+        """As SRModel's, with the loss scaler and any number of losses: the keys of `train` that end in `_opt`."""
+        train = self.opt['train']
+        self.net_g.train()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=train.get('amp') == 'fp16')
+        self.ema_decay = train.get('ema_decay', 0)
         if self.ema_decay > 0:
-            self.net_g_ema.to(memory_format=self._memory_format)  # else the foreach calls take their slow way
+            get_root_logger().info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
+            self.net_g_ema = copy.deepcopy(self.get_bare_model(self.net_g)).eval()
+            path = self.opt['path']
+            if path.get('pretrain_network_g'):
+                self.load_network(self.net_g_ema, path['pretrain_network_g'], path.get('strict_load_g', True), 'params_ema')
+        self.criteria = {key: build_loss(dict(options)).to(self.device) for key, options in losses_of(train).items()}
+        self.setup_optimizers()
+        self.setup_schedulers()
 
-    def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float, **kwargs: object) -> torch.optim.Optimizer:
-        """Adam or AdamW, fused into one kernel; SRModel knows Adam alone, which loops over the tensors on a CPU."""
-        return _OPTIMIZERS[optim_type](params, lr, fused=True, **kwargs)
+    def setup_optimizers(self) -> None:
+        """As SRModel's, without the parameters that `train.freeze` names.
+
+        Raises:
+            VapsrError: A pattern of `train.freeze` names no parameter, or all of them are frozen.
+        """
+        named = dict(bare(self.get_bare_model(self.net_g)).named_parameters())
+        for pattern in self.opt['train'].get('freeze', []):
+            frozen = fnmatch.filter(named, pattern)
+            if not frozen:
+                raise VapsrError(f'train.freeze: {pattern} names no parameter of {type(self.net_g).__name__}; the first is '
+                                 f'{next(iter(named))}')
+            for name in frozen:
+                named[name].requires_grad = False
+        if not any(parameter.requires_grad for parameter in named.values()):
+            raise VapsrError('train.freeze: every parameter is frozen, nothing is left to train')
+        super().setup_optimizers()
+
+    def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float | None = None, **kwargs: object
+                      ) -> torch.optim.Optimizer:
+        """Any of torch's; SRModel knows Adam alone, which loops over the tensors on a CPU."""
+        return make_optimizer(optim_type, params, lr, **kwargs)
+
+    def setup_schedulers(self) -> None:
+        """As SRModel's, with torch's own schedulers as well."""
+        options = dict(self.opt['train']['scheduler'])
+        name = options.pop('type')
+        self.schedulers += [make_scheduler(name, optimizer, **options) for optimizer in self.optimizers]
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the optimizer on the batch that `feed_data` took."""
@@ -107,10 +161,8 @@ class FastSRModel(SRModel):
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             output = self.net_g(lq).float()
             losses = {}
-            if self.cri_pix:
-                losses['l_pix'] = self.cri_pix(output, gt)
-            if self.cri_perceptual:
-                losses['l_percep'], losses['l_style'] = self.cri_perceptual(output, gt)
+            for key, criterion in self.criteria.items():
+                losses |= _named(key, criterion(output, gt))
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     @torch.no_grad()

@@ -9,6 +9,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor
 from tqdm import tqdm
 
+from vapsr_arch.data.epochs import EpochPlan
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.models import run_files, training_state
 from vapsr_arch.models.nan_guard import NanGuard
@@ -23,7 +24,8 @@ _LOOK_EVERY = 10  # iterations between two looks at what a GPU has found, for ea
 class ResilientSRModel(FastSRModel):
     """FastSRModel with `save`, `resume_training` and a guard of each step.
 
-    `opt['epoch_plan']`, an EpochPlan, says where an iteration stands in the data: see `compat.create_train_val_dataloader`.
+    `opt['run'].epoch_plan`, an EpochPlan, says where an iteration stands in the data. In a training script of one's own, which
+    calls BasicSR's pipeline, there is none: a resumed run then begins with the first image of an epoch.
 
     Args:
         opt: BasicSR's options.
@@ -41,6 +43,7 @@ class ResilientSRModel(FastSRModel):
         self._bar: tqdm | None = None
         if opt.get('deterministic', False):
             training_state.be_deterministic()
+        self._plan: EpochPlan | None = opt['run'].epoch_plan if 'run' in opt else None
         super().__init__(opt)
 
     def init_training_settings(self) -> None:
@@ -56,7 +59,8 @@ class ResilientSRModel(FastSRModel):
         weights = sum(tensor.nbytes for tensor in self.get_bare_model(self.net_g).state_dict().values())
         moments = 2 * sum(p.nbytes for p in self.net_g.parameters() if p.requires_grad)
         if self.opt['rank'] == 0:
-            run_files.check_disk_space(self.opt, weights * (1 + hasattr(self, 'net_g_ema')), moments)
+            start = self._plan.iteration if self._plan else 0
+            run_files.check_disk_space(self.opt, start, weights * (1 + hasattr(self, 'net_g_ema')), moments)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step, unless it is bad; then what the guard or a signal asks for.
@@ -210,7 +214,7 @@ class ResilientSRModel(FastSRModel):
         return {key: {name: tensor.cpu() for name, tensor in weights.items()} for key, weights in content.items()}
 
     def _state(self, iteration: int) -> dict[str, Any]:
-        epoch, position = self.opt['epoch_plan'].after(iteration)
+        epoch, position = self._plan.after(iteration) if self._plan else (0, 0)
         random = [training_state.random_state(self._gpus())]
         if self.opt['dist']:
             random = [None] * self.opt['world_size']

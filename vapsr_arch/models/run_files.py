@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from vapsr_arch.checkpoints import load_state_dict
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import leftovers, written_whole
+from vapsr_arch.weights.checkpoints import load_state_dict
 
 
 def network_path(opt: dict[str, Any], label: int | str) -> Path:
@@ -136,13 +136,14 @@ def newest_state(opt: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def check_disk_space(opt: dict[str, Any], network: int, state: int) -> None:
+def check_disk_space(opt: dict[str, Any], start: int, network: int, state: int) -> None:
     """Checks before the start that a run's checkpoints and states will fit on the disk.
 
     Images and logs are not counted.
 
     Args:
         opt: The options.
+        start: Iterations done before.
         network: Bytes of a checkpoint.
         state: Bytes of a training state.
 
@@ -150,8 +151,11 @@ def check_disk_space(opt: dict[str, Any], network: int, state: int) -> None:
         VapsrError: They will not.
     """
     others = len(list(Path(opt['path']['models']).glob('net_g_[bl]*.pth')))  # the best and the latest
-    needed = bytes_to_come(opt, opt['epoch_plan'].iteration, network, state, len(_iterations(opt)), others)
-    free = shutil.disk_usage(opt['path']['experiments_root']).free
+    needed = bytes_to_come(opt, start, network, state, len(_iterations(opt)), others)
+    folder = Path(opt['path']['experiments_root'])
+    while not folder.is_dir():  # it is made when all else is checked
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise VapsrError(f'{opt["path"]["experiments_root"]}: {free / 1e6:,.0f} MB are free, but the checkpoints and states '
                          f'to come take {needed / 1e6:,.0f} MB: make room, raise logger.save_checkpoint_freq, or set '

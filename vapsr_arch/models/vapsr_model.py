@@ -14,13 +14,14 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from vapsr_arch.checkpoints import load_into
 from vapsr_arch.data.images import write_png
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 from vapsr_arch.models.out_of_memory import memory_explained
 from vapsr_arch.models.resilience import ResilientSRModel
 from vapsr_arch.models.stopping import stop_signals
+from vapsr_arch.weights.networks import load_into
+from vapsr_arch.weights.spandrel_networks import SpandrelNetwork
 
 
 class VapSRModel(ResilientSRModel):
@@ -43,12 +44,15 @@ class VapSRModel(ResilientSRModel):
         super().__init__(opt)
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None) -> None:
-        """Loads a checkpoint, by the rules of `vapsr_arch.checkpoints`.
+        """Loads a checkpoint, by the rules of `vapsr_arch.weights`.
 
         `param_key`, which BasicSR passes, does not tell its own default from what the options ask: they are asked here.
         A resumed network takes its own weights, any other the EMA's, unless `path.param_key_g` says otherwise.
         """
         net = self.get_bare_model(net)
+        if isinstance(net, SpandrelNetwork):
+            get_root_logger().info(f'{net.architecture}, as spandrel recognised it: all tensors loaded from {load_path}')
+            return
         is_ema = net is getattr(self, 'net_g_ema', None)
         asked = self.opt['path'].get('param_key_g')
         if self.opt['path'].get('resume_state'):
@@ -76,9 +80,11 @@ class VapSRModel(ResilientSRModel):
             VapsrError: There is not enough memory.
             SystemExit: A signal has asked for an end of training, and the state is saved.
         """
+        dataset = dataloader.dataset
         if self.is_train:  # the loop of basicsr/train.py ends one past the last iteration
             current_iter = min(current_iter, self.opt['train']['total_iter'])
-        dataset = dataloader.dataset
+            if self._validated.get(dataset.opt['name']) == current_iter:
+                return  # it validates once more at the end, whether or not the last iteration was validated
         rank, processes = get_dist_info()
         share = range(rank, len(dataset), processes)
         rows = {}

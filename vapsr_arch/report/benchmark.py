@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from vapsr_arch.errors import OptionsError, VapsrError
 from vapsr_arch.files import written_whole
-from vapsr_arch.options import load_options
-from vapsr_arch.plugin import check_types
+from vapsr_arch.options.reading import load_options
+from vapsr_arch.pipeline.checks import check_types
 from vapsr_arch.report.benchmark_sets import BenchmarkSet, measure
 from vapsr_arch.report.machine import describe_machine
 from vapsr_arch.report.runs import NetworkTest, Run, data_state, kept, means

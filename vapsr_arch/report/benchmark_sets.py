@@ -11,7 +11,7 @@ from basicsr.utils import tensor2img
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from vapsr_arch.data.matlab_resize import imresize
-from vapsr_arch.plugin import REPLACEMENTS
+from vapsr_arch.pipeline.registration import REPLACEMENTS
 
 
 class BenchmarkImage(NamedTuple):

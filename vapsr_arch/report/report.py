@@ -10,7 +10,7 @@ from tqdm import tqdm
 from vapsr_arch.data.paired_dataset import to_tensor
 from vapsr_arch.errors import OptionsError
 from vapsr_arch.files import written_whole
-from vapsr_arch.options import nearest
+from vapsr_arch.options.faults import nearest
 from vapsr_arch.report.benchmark import Benchmark
 from vapsr_arch.report.benchmark_sets import BenchmarkImage
 from vapsr_arch.report.comparison import Panel, Patch, draw_strip, where_they_differ

@@ -18,17 +18,15 @@ from typing import Any
 
 import torch
 import yaml
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 import vapsr_arch
-from vapsr_arch.archs import AUTHORS_NAMES, NETWORKS
-from vapsr_arch.checkpoints import load_into
-from vapsr_arch.data.fetch import file_sum
+from vapsr_arch.downloads import file_sum
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
-from vapsr_arch.metrics import cost
-from vapsr_arch.plugin import registered
+from vapsr_arch.pipeline.networks import build_network
+from vapsr_arch.report import cost
+from vapsr_arch.weights.networks import load_into
 
 
 @dataclasses.dataclass
@@ -41,7 +39,7 @@ class Run:
         network: `network_g.type`, or None for bicubic.
         option_file: The option file as it was named.
         weights: The checkpoint and its sha256.
-        parameters, multi_adds, activations: Of the network; see `vapsr_arch.metrics.cost`.
+        parameters, multi_adds, activations: Of the network; see `vapsr_arch.report.cost`.
         latency: Seconds, the median at 320x180 input.
         memory: Bytes, the peak at 320x180 input.
         scores: A metric's mean over a set: `scores['Set5']['psnr']`.
@@ -146,10 +144,7 @@ class NetworkTest:
         Raises:
             VapsrError: The checkpoint is missing or does not fit.
         """
-        arguments = dict(self.options['network_g'])
-        name = arguments.pop('type')
-        # A second name's class is made at run time, and cannot be handed to the process that measures memory.
-        network = {**registered(ARCH_REGISTRY), **NETWORKS}[AUTHORS_NAMES.get(name, name)](**arguments)
+        network = build_network(self.options['network_g'])
         path = self.options['path']
         load_into(network, self.checkpoint, path.get('param_key_g'), path.get('strict_load_g', True))
         return network.eval().to(memory_format=torch.channels_last)

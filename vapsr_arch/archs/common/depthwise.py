@@ -1,0 +1,113 @@
+"""Depthwise convolution that is fast on a CPU, above all in training.
+
+torch 2.13 spends most of a training step of a large-kernel network in the gradient of its depthwise convolutions. Both
+gradients have shorter ways: that of the input is a depthwise convolution with the kernel turned round; that of the weight
+is a sum of shifted products, in `depthwise_weight_grad.c`, which is compiled when it is first needed. On processors without
+AVX-512, torch's dilated depthwise convolutions take many times as long as others: here they become such.
+"""
+
+import ctypes
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from vapsr_arch.archs.common import native
+
+SOURCE = Path(__file__).with_name('depthwise_weight_grad.c')
+LANES = 16  # the C source works on this many channels at a time
+KERNEL_SIZES = (3, 5, 7)
+DILATION_IS_SLOW = torch.backends.cpu.get_cpu_capability() == 'AVX2'
+
+
+def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    """The "same"-padded depthwise convolution of N x C x H x W with C x 1 x K x K."""
+    if dilation > 1 and x.device.type == 'cpu' and DILATION_IS_SLOW:
+        return _conv_of_grids(x, weight, bias, dilation)
+    return F.conv2d(x, weight, bias, padding=dilation * (weight.shape[-1] // 2), dilation=dilation, groups=x.shape[1])
+
+
+def _conv_of_grids(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    """As `_conv`: pixels `dilation` apart see one another only, and are an image of their own, convolved without dilation."""
+    batch, channels, height, width = x.shape
+    rows, columns = (-(-size // dilation) for size in (height, width))
+    x = F.pad(x, (0, columns * dilation - width, 0, rows * dilation - height)).permute(0, 2, 3, 1)
+    grids = x.reshape(batch, rows, dilation, columns, dilation, channels).permute(0, 2, 4, 1, 3, 5)
+    grids = grids.reshape(batch * dilation**2, rows, columns, channels).permute(0, 3, 1, 2)
+    grids = _conv(grids, weight, bias, dilation=1).permute(0, 2, 3, 1)
+    y = grids.reshape(batch, dilation, dilation, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
+    y = y.reshape(batch, rows * dilation, columns * dilation, channels)[:, :height, :width]
+    return y.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+
+@functools.cache
+def _weight_grad_library() -> ctypes.CDLL | None:
+    return native.load(SOURCE, 'The fast gradient of depthwise convolutions')
+
+
+def _weight_grad(x: Tensor, grad: Tensor, kernel_size: int, dilation: int) -> Tensor:
+    """The gradient of a "same"-padded depthwise kernel, C x 1 x K x K, from its input and its output's gradient."""
+    batch, channels, height, width = x.shape
+    library = _weight_grad_library() if channels % LANES == 0 and kernel_size in KERNEL_SIZES else None
+    if library is not None:
+        x, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad))
+        result = torch.empty(kernel_size, kernel_size, channels)
+        failed = library.depthwise_weight_grad(
+            *(ctypes.c_void_p(t.data_ptr()) for t in (x, grad, result)),
+            *(ctypes.c_long(n) for n in (batch, height, width, channels, kernel_size, dilation)),
+            ctypes.c_int(torch.get_num_threads()))
+        if not failed:
+            return result.permute(2, 0, 1).unsqueeze(1)
+    padding = dilation * (kernel_size // 2)
+    weight = x.new_empty(channels, 1, kernel_size, kernel_size)
+    return torch.ops.aten.convolution_backward(
+        grad, x, weight, None, [1, 1], [padding] * 2, [dilation] * 2, False, [0, 0], channels, [False, True, False])[1]
+
+
+class _DepthwiseConv2d(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.dilation = dilation
+        return _conv(x, weight, bias, dilation)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        kernel_size, dilation = weight.shape[-1], ctx.dilation
+        grad_x = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            grad_x = _conv(grad, weight.flip(2, 3), None, dilation)
+        if ctx.needs_input_grad[1]:
+            grad_weight = _weight_grad(x, grad, kernel_size, dilation)
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad.sum((0, 2, 3))
+        return grad_x, grad_weight, grad_bias, None
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution of stride 1 that keeps height and width; an `nn.Conv2d` but for its speed in training.
+
+    Args:
+        channels: Channels of the input and the output, N x channels x H x W.
+        kernel_size: Odd height and width of the kernel.
+        dilation: Distance of the kernel's taps.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, dilation: int = 1) -> None:
+        super().__init__(channels, channels, kernel_size, padding=dilation * (kernel_size // 2), dilation=dilation,
+                         groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():  # what exported graphs run on has its own ways
+            return super().forward(x)
+        if (torch.is_grad_enabled() and x.device.type == 'cpu' and x.dtype == torch.float32
+                and not torch.is_autocast_enabled('cpu') and not torch.compiler.is_compiling()):
+            return _DepthwiseConv2d.apply(x, self.weight, self.bias, self.dilation[0])
+        return _conv(x, self.weight, self.bias, self.dilation[0])

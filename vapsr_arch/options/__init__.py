@@ -1,0 +1,1 @@
+"""Option files: their schema, and reading them against it."""

@@ -1,0 +1,74 @@
+"""Option files, read and checked against the schema; faults are named by file and key."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from vapsr_arch.errors import OptionsError
+from vapsr_arch.options.checks import cross_checks
+from vapsr_arch.options.faults import fault, nearest
+from vapsr_arch.options.schema import OWN_MODELS, Options
+from vapsr_arch.options.yaml_files import override, read_yaml
+
+_TAGS = ('own', 'foreign', 'steps', 'cosine')  # pydantic puts a union's choice into locations
+
+
+def _describe(path: str | os.PathLike, error: ValidationError) -> Iterator[str]:
+    for item in error.errors():
+        place = [str(part) for part in item['loc'] if part not in _TAGS and part != '[key]']
+        if item['type'] == 'unknown_keys':
+            for key in item['ctx']['unknown']:
+                yield fault(path, '.'.join([*place, str(key)]), 'unknown key' + nearest(key, item['ctx']['known']))
+        elif item['type'] == 'missing':
+            yield fault(path, '.'.join(place), 'is required')
+        else:
+            yield fault(path, '.'.join(place), f'{item["msg"]}, not {item["input"]!r}')
+
+
+def _without_none(section: dict[str, Any]) -> dict[str, Any]:
+    """A key left empty (`~`) means the same as a key left out; not so among the arguments of a `Typed` callable."""
+    return {key: value if key == 'metrics' or key.startswith('network_') or key.endswith('_opt') or not isinstance(value, dict)
+            else _without_none(value) for key, value in section.items() if value is not None}
+
+
+def _fill(options: dict[str, Any], is_train: bool) -> None:
+    """Adds what BasicSR reads without asking whether it is there."""
+    options.setdefault('num_gpu', 'auto')
+    options.setdefault('path', {})
+    if is_train:
+        options['logger'].setdefault('use_tb_logger', False)
+    else:
+        options.setdefault('val', {})
+    if 'val' in options:
+        options['val'].setdefault('save_img', False)
+        options['val'].setdefault('suffix', None)
+
+
+def load_options(path: str | os.PathLike, is_train: bool, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Reads and checks an option file.
+
+    Args:
+        path: The YAML file.
+        is_train: Whether it is for training or for testing.
+        overrides: `SECTION:KEY=VALUE` entries that are set first.
+
+    Returns:
+        The options as BasicSR takes them.
+
+    Raises:
+        OptionsError: All faults found, a line each, with the file, the key and, for an unknown key, the nearest one.
+    """
+    raw = read_yaml(path)
+    override(raw, overrides)
+    try:
+        model = Options.model_validate(raw, context={'open': raw.get('model_type') not in OWN_MODELS})
+        options = _without_none(model.model_dump(exclude_unset=True))
+    except ValidationError as error:
+        raise OptionsError('\n'.join(_describe(path, error))) from None
+    faults = [fault(path, key, text) for key, text in cross_checks(options, is_train)]
+    if faults:
+        raise OptionsError('\n'.join(faults))
+    _fill(options, is_train)
+    return options

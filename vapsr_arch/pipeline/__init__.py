@@ -1,0 +1,1 @@
+"""BasicSR's training and testing with the plugin: registration, patches, loaders, plugins of users, processes."""

@@ -1,0 +1,153 @@
+"""Checks what `type` names in an option file, and its arguments, against BasicSR's registries and torch."""
+
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from vapsr_arch.archs import NETWORKS
+from vapsr_arch.errors import OptionsError, VapsrError
+from vapsr_arch.options.faults import fault, nearest
+from vapsr_arch.options.schema import BASICSR_SCHEDULERS, OWN_DATASETS, OWN_MODELS, losses_of
+from vapsr_arch.pipeline.networks import ADAPTATIONS, SPANDREL, network_class, parameters_of
+from vapsr_arch.pipeline.plugins import names_class_of_file
+from vapsr_arch.pipeline.registration import REPLACEMENTS, registered
+
+
+def _argument_faults(function: Callable, arguments: dict[str, Any], given: set[str], also: set[str]) -> Iterator[str]:
+    """What is wrong with the names of keyword arguments; `given` are passed by BasicSR, `also` may be there."""
+    parameters = {name: parameter for name, parameter in parameters_of(function).items() if name not in given}
+    # BasicSR's metrics take any keyword and ignore it; a function of others may have a use for it.
+    takes_any = not function.__module__.startswith(('basicsr.', 'vapsr_arch.')) and any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(function).parameters.values())
+    for name in arguments:
+        if name not in parameters and name not in also and not takes_any:
+            yield f'{name}: unknown key' + nearest(name, [*parameters, *also])
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            yield f'{name}: is required'
+
+
+def _named(options: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Callable]]]:
+    """What is named without arguments that could be checked: (key, name, those known)."""
+    from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
+    yield 'model_type', options['model_type'], registered(MODEL_REGISTRY)
+    for phase, dataset in options['datasets'].items():
+        yield f'datasets.{phase}.type', dataset['type'], registered(DATASET_REGISTRY)
+
+
+def _called(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Callable], set[str], set[str]]]:
+    """What is called with arguments: (key, section, those known, arguments that BasicSR passes, keys that may be there)."""
+    from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
+    train = options.get('train', {})
+    for name, loss in losses_of(train).items():
+        yield f'train.{name}', loss, registered(LOSS_REGISTRY), set(), set()
+    for name, metric in options.get('val', {}).get('metrics', {}).items():
+        yield f'val.metrics.{name}', metric, registered(METRIC_REGISTRY), {'img', 'img2'}, {'better'}
+    optimizers = {name: value for name, value in vars(torch.optim).items()
+                  if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer}
+    for name in [name for name in train if name.startswith('optim_')]:
+        yield f'train.{name}', train[name], optimizers, {'params'}, set()
+    if train and train['scheduler']['type'] not in BASICSR_SCHEDULERS:
+        schedulers = {name: value for name, value in vars(torch.optim.lr_scheduler).items()
+                      if isinstance(value, type) and issubclass(value, torch.optim.lr_scheduler.LRScheduler)}
+        known = {name: value for name, value in schedulers.items() if name not in ('LRScheduler', 'ReduceLROnPlateau')}
+        yield 'train.scheduler', train['scheduler'], known | dict.fromkeys(BASICSR_SCHEDULERS, object), {'optimizer'}, set()
+
+
+def _network_faults(path: str | os.PathLike, key: str, network: dict[str, Any]) -> list[str]:
+    from basicsr.utils.registry import ARCH_REGISTRY
+    arguments = {name: value for name, value in network.items() if name != 'type'}
+    name = network['type']
+    if name == SPANDREL:
+        return [fault(path, f'{key}.{argument}', 'the checkpoint tells it: leave it out') for argument in arguments]
+    known = {name: value for name, value in registered(ARCH_REGISTRY).items() if not name.endswith('(adapted)')}
+    if not names_class_of_file(name) and name not in known:
+        return [fault(path, f'{key}.type', f'{name} is not registered' + nearest(name, known)
+                      + '; a network of your own comes by plugins: or as path/to/file.py:ClassName')]
+    function = network_class(name)
+    wrong = [f'{path}: {key}.{text}' for text in _argument_faults(function, arguments, set(), set(ADAPTATIONS))]
+    if not wrong and isinstance(function, type) and issubclass(function, tuple(NETWORKS.values())):
+        try:
+            with torch.device('meta'):  # shapes only, no memory; others' networks may not bear it
+                function(**{name: value for name, value in arguments.items() if name not in ADAPTATIONS})
+        except (TypeError, ValueError) as error:
+            wrong = [fault(path, key, str(error))]
+    return wrong
+
+
+def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
+    """Checks every name and every argument that can be known, once the plugins are imported.
+
+    Raises:
+        OptionsError: All faults found, a line each: an unknown name with the nearest one, an unknown or missing argument,
+            or the reason why the network refuses its arguments.
+        VapsrError: A file that a network comes from cannot be imported.
+    """
+    faults = []
+    for key, name, known in _named(options):
+        if name not in known:
+            faults.append(fault(path, key, f'{name} is not registered' + nearest(name, known)))
+    for key in [key for key in options if key.startswith('network_')]:
+        faults += _network_faults(path, key, options[key])
+    for key, entry, known, given, also in _called(options):
+        arguments = {name: value for name, value in entry.items() if name != 'type'}
+        if entry['type'] not in known:
+            faults.append(fault(path, f'{key}.type', f'{entry["type"]} is not registered' + nearest(entry['type'], known)))
+        elif known[entry['type']] is not object:
+            faults += [f'{path}: {key}.{text}' for text in _argument_faults(known[entry['type']], arguments, given, also)]
+    spandrel = [key for key in options if key.startswith('network_') and options[key]['type'] == SPANDREL]
+    for key in spandrel:
+        if 'train' in options:
+            faults.append(fault(path, f'{key}.type', 'Spandrel is for tests: to train, name the network itself'))
+        elif not options['path'].get(f'pretrain_{key}'):
+            faults.append(fault(path, f'path.pretrain_{key}', 'is required: the checkpoint tells the network'))
+    if faults:
+        raise OptionsError('\n'.join(faults))
+
+
+def check_wandb(options: dict[str, Any]) -> None:
+    """Checks that wandb can be used where the options ask for it.
+
+    Raises:
+        OptionsError: It is not installed, or TensorBoard, whose curves it follows, is off.
+    """
+    logger = options.get('logger', {})
+    if not logger.get('wandb', {}).get('project'):
+        return
+    if not logger.get('use_tb_logger'):
+        raise OptionsError('logger.wandb: it follows the curves of TensorBoard: set logger.use_tb_logger: true')
+    try:
+        import wandb  # noqa: F401
+    except ImportError as error:
+        raise OptionsError(f'logger.wandb: wandb cannot be imported ({error}): `pip install wandb`, or leave logger.wandb '
+                           f'out') from None
+
+
+def unchecked_keys(options: dict[str, Any]) -> Iterator[str]:
+    """Sentences about keys that only a class of others knows, and that are therefore checked against nothing."""
+    from vapsr_arch.options.schema import Dataset, Options, Train
+    for phase, dataset in options['datasets'].items():
+        if dataset['type'] not in OWN_DATASETS:
+            keys = [key for key in dataset if key not in Dataset.model_fields]
+            if keys:
+                yield f'datasets.{phase}: {dataset["type"]} gets {", ".join(keys)}, which are not checked'
+    if options['model_type'] not in OWN_MODELS:
+        keys = [key for key in options if key not in Options.model_fields and not key.startswith('network_')]
+        train = options.get('train', {})
+        keys += [f'train.{key}' for key in train if key not in Train.model_fields and not key.endswith('_opt')
+                 and not key.startswith('optim_')]
+        if keys:
+            yield f'{options["model_type"]} gets {", ".join(keys)}, which are not checked'
+
+
+def model_class(name: str) -> type:
+    """The model class that a `model_type` stands for in the commands of this package."""
+    from basicsr.utils.registry import MODEL_REGISTRY
+    models = registered(MODEL_REGISTRY)
+    name = REPLACEMENTS.get(name, name)
+    if name not in models:
+        raise VapsrError(f'model_type: {name} is not registered' + nearest(name, models))
+    return models[name]

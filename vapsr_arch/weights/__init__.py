@@ -1,0 +1,1 @@
+"""The one home of checkpoints: reading, recognising, finding by name, converting, downloading."""

@@ -1,0 +1,100 @@
+"""Which network weights belong to, and networks with weights in them."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from vapsr_arch.archs import NETWORKS
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.weights.checkpoints import load_state_dict
+
+
+def infer(state_dict: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]] | None:
+    """The name of the network that weights belong to, of `NETWORKS`, and its arguments; None if unknown."""
+    for name, network in NETWORKS.items():
+        arguments = network.infer(state_dict)
+        if arguments is not None:
+            return name, arguments
+    return None
+
+
+def identify(state_dict: Mapping[str, Tensor]) -> str | None:
+    """Names the network that weights belong to, with its arguments, such as `VapSR(scale=4, ...)`; None if unknown."""
+    known = infer(state_dict)
+    return known and f'{known[0]}({", ".join(f"{key}={value}" for key, value in known[1].items())})'
+
+
+def build_network(path: str | os.PathLike, scale: int | None = None) -> nn.Module:
+    """Builds the network that a checkpoint's keys and shapes tell, with its weights, in evaluation mode.
+
+    Args:
+        path: The checkpoint, as for `load_state_dict`; the EMA's weights if it has them.
+        scale: The enlargement; None for the one that the weights tell. PAN's tell x2 and x3 apart by this argument only.
+
+    Returns:
+        One of `NETWORKS`, float32, on the CPU.
+
+    Raises:
+        VapsrError: The file is no checkpoint, its network is none of the project's, or is not for this scale.
+    """
+    state_dict, _ = load_state_dict(path)
+    known = infer(state_dict)
+    if known is None:
+        raise VapsrError(f'{path}: these weights are of none of the networks known here ({", ".join(NETWORKS)})')
+    name, arguments = known
+    scale_key = 'upscale' if 'upscale' in arguments else 'scale'
+    network = NETWORKS[name](**arguments | {scale_key: scale or arguments[scale_key]})
+    wrong = mismatch(network, state_dict)
+    if wrong and scale not in (None, arguments[scale_key]):
+        raise VapsrError(f'{path} holds a {name} for x{arguments[scale_key]}, not x{scale}')
+    if wrong:
+        raise VapsrError(f'{path} looks like a {name}, but does not fit it: {wrong}')
+    network.load_state_dict(state_dict)
+    return network.eval()
+
+
+def mismatch(network: nn.Module, state_dict: Mapping[str, Tensor]) -> str | None:
+    """The first layer in which weights do not fit a network, with both shapes; None where all fit."""
+    own = network.state_dict()
+    for name, tensor in own.items():
+        if name in state_dict and tensor.shape != state_dict[name].shape:
+            shapes = ' and '.join('x'.join(map(str, shape)) for shape in (state_dict[name].shape, tensor.shape))
+            return f'{name} differs in shape (file and network: {shapes})'
+    for present, absent, where in ((own, state_dict, 'the file'), (state_dict, own, 'the network')):
+        names = [name for name in present if name not in absent]
+        if names:
+            shape = 'x'.join(map(str, present[names[0]].shape))
+            return f'{names[0]} ({shape}) is not in {where}' + (f', nor {len(names) - 1} more' if names[1:] else '')
+    return None
+
+
+def load_into(network: nn.Module, path: str | os.PathLike, param_key: str | None = None,
+              strict: bool = True) -> str:
+    """Loads a checkpoint's weights into a network.
+
+    Args:
+        network: The network.
+        path: The checkpoint, as for `load_state_dict`.
+        param_key: As for `load_state_dict`.
+        strict: Whether every layer must fit; otherwise those that do are loaded.
+
+    Returns:
+        A sentence for the log: what was loaded.
+
+    Raises:
+        VapsrError: The weights do not fit, or, not strictly, not one layer does; the sentence names the first layer, both
+            shapes and, where its keys tell, what the file is.
+    """
+    state_dict, key = load_state_dict(path, param_key)
+    wrong = mismatch(network, state_dict)
+    own = network.state_dict()
+    fitting = {name: tensor for name, tensor in state_dict.items() if name in own and own[name].shape == tensor.shape}
+    if wrong and (strict or not fitting):
+        known = identify(state_dict)
+        raise VapsrError(f'{path} does not fit {type(network).__name__}: {wrong}'
+                         + (f'; the file is a {known}' if known else ''))
+    network.load_state_dict(fitting, strict=False)
+    loaded = f'{len(fitting)} of {len(own)} tensors' if wrong else 'all tensors'
+    return f'{type(network).__name__}: {loaded} loaded from {path}' + (f', key {key}' if key else '')
