@@ -28,7 +28,7 @@ setup(
     packages=[*find_packages(include=['vapsr_arch', 'vapsr_arch.*']), 'vapsr_arch.pretrained'],
     package_dir={'vapsr_arch.pretrained': 'experiments/pretrained_models'},
     package_data={'vapsr_arch.archs': ['*.c'], 'vapsr_arch.inference': ['*.c'], 'vapsr_arch.report': ['*.html', '*.yml'],
-                  'vapsr_arch.pretrained': ['README.md', 'VapSR-S_x4.pth']},
+                  'vapsr_arch.data': ['*.yml'], 'vapsr_arch.pretrained': ['README.md', 'VapSR-S_x4.pth']},
     python_requires='>=3.10, <3.13',
     install_requires=[
         'basicsr==1.4.2', 'torch>=2.7', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pyyaml', 'pillow', 'tqdm',
