@@ -27,7 +27,8 @@ setup(
     license='Apache-2.0',
     packages=[*find_packages(include=['vapsr_arch', 'vapsr_arch.*']), 'vapsr_arch.pretrained'],
     package_dir={'vapsr_arch.pretrained': 'experiments/pretrained_models'},
-    package_data={'vapsr_arch.archs.common': ['*.c'], 'vapsr_arch.engines': ['*.c'], 'vapsr_arch.report': ['*.html', '*.yml'],
+    package_data={'vapsr_arch.archs.common': ['*.c'], 'vapsr_arch.data': ['*.yml'], 'vapsr_arch.engines': ['*.c'],
+                  'vapsr_arch.report': ['*.html', '*.yml'],
                   'vapsr_arch.pretrained': ['README.md', 'VapSR-S_x4.pth']},
     python_requires='>=3.10, <3.13',
     install_requires=[

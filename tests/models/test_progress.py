@@ -36,7 +36,8 @@ def test_tensorboard_has_losses_gradients_and_skipped_steps(train_options: Calla
     monkeypatch.setattr(SummaryWriter, 'add_scalar', lambda self, *point: points.append(point))
     vapsr('train', '-opt', train_options(logger={'print_freq': 3, 'use_tb_logger': True}))
     assert [(name, iteration) for name, _, iteration in points] == [
-        ('losses/l_pix', 3), ('grad_norm', 3), ('skipped_steps', 3), ('metrics/photos/psnr', 3)]
+        ('losses/l_pix', 3), ('grad_norm', 3), ('skipped_steps', 3), ('lr', 3), ('it_per_s', 3),
+        ('metrics/photos/psnr', 3)]
 
 
 def test_tensorboard_on_a_full_disk_ends_training(train_options: Callable[..., str], vapsr: Callable[..., Finished],

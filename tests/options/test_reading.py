@@ -126,7 +126,7 @@ TRAIN_FAULTS = {
     'wrong value': ({'scale': 0}, 'scale: Input should be greater than or equal to 1, not 0'),
     'missing key': ({'train': {'optim_g': {'lr': None}}}, 'train.optim_g.lr'),
     'unknown optimizer': ({'train': {'optim_g': {'type': 'Adamm'}}},
-                          "train.optim_g.type: Input should be 'Adam' or 'AdamW', not 'Adamm'"),
+                          "train.optim_g.type: Adamm is not registered; did you mean 'Adam'?"),
     'gt_size': ({'datasets': {'train': {'gt_size': 15}}}, 'datasets.train.gt_size: 15 is not a multiple of the scale 2'),
     'no batch size': ({'datasets': {'train': {'batch_size_per_gpu': None}}},
                       'datasets.train.batch_size_per_gpu: is required for training'),
@@ -135,9 +135,9 @@ TRAIN_FAULTS = {
                                                     'io_backend': {'type': 'disk'}}}}, 'name the test sets val'),
     'cuda prefetch': ({'datasets': {'train': {'prefetch_mode': 'cuda', 'pin_memory': False}}},
                       'prefetch_mode: cuda needs pin_memory: true'),
-    'no loss': ({'train': {'pixel_opt': None}}, 'train: pixel_opt or perceptual_opt is required'),
+    'no loss': ({'train': {'pixel_opt': None}}, 'train: a loss is required, such as pixel_opt'),
     'folder as name': ({'name': '../elsewhere'}, 'name: String should match pattern'),
-    'model': ({'model_type': 'SwinIRModel'}, "model_type: Input should be 'VapSRModel' or 'SRModel', not 'SwinIRModel'"),
+    'model': ({'model_type': 'SwinModel'}, "model_type: SwinModel is not registered; did you mean 'SwinIRModel'?"),
     'no val_freq': ({'val': {'val_freq': None}}, 'val.val_freq: is required for training'),
 }
 

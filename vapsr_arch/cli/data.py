@@ -47,6 +47,30 @@ def lr(
 
 
 @app.command()
+def degrade(
+    hr_dirs: HrDirs,
+    out_dir: OutDir,
+    scale: Annotated[int, typer.Option(min=2, help='HR size over LR size.')],
+    variants: Annotated[int, typer.Option(min=1, help='LR images of each HR image; more can be added later.')] = 1,
+    seed: Annotated[int, typer.Option(min=0, help='Another one makes other LR images.')] = 0,
+    strengths: Annotated[Path | None, typer.Option(metavar='FILE.yml', help='Strengths, with keys of vapsr_arch/data/degrade.yml;'
+                                                                            ' those left out are as there.')] = None,
+    cut_hr: Annotated[bool, typer.Option('--cut-hr', help='Crop HR to a multiple of the scale and write that to OUT_DIR/HR, '
+                                                          'for training.')] = False,
+    workers: Workers = None,
+    force: Force = False,
+) -> None:
+    """Make LR images as cameras and web sites do: blur, a random downscale, noise, JPEG. Same arguments, same bytes.
+
+    A variant is a folder with the HR images' names: OUT_DIR/X4_v1/NAME.png, OUT_DIR/X4_v2/NAME.png and so on. Each pairs with
+    OUT_DIR/HR, as packs (`vapsr data pack OUT_DIR/X4_v1 X4_v1.pack` is dataroot_lq) or as folders.
+    """
+    from vapsr_arch.data.degrade import make_degraded
+    from vapsr_arch.data.degrade_strengths import load_strengths
+    make_degraded(hr_dirs, out_dir, scale, variants, seed, load_strengths(strengths), cut_hr, workers, force)
+
+
+@app.command()
 def subimages(
     in_dirs: InDirs,
     out_dir: OutDir,

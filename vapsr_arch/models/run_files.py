@@ -150,8 +150,10 @@ def check_disk_space(opt: dict[str, Any], start: int, network: int, state: int) 
     Raises:
         VapsrError: They will not.
     """
-    others = len(list(Path(opt['path']['models']).glob('net_g_[bl]*.pth')))  # the best and the latest
-    needed = bytes_to_come(opt, start, network, state, len(_iterations(opt)), others)
+    there = 0, 0  # a new run: an older folder of its name is archived, and takes no part
+    if start:
+        there = len(_iterations(opt)), len(list(Path(opt['path']['models']).glob('net_g_[bl]*.pth')))  # the best and the latest
+    needed = bytes_to_come(opt, start, network, state, *there)
     folder = Path(opt['path']['experiments_root'])
     while not folder.is_dir():  # it is made when all else is checked
         folder = folder.parent
