@@ -264,8 +264,8 @@ def window(canvas: Canvas) -> None:
 
 
 # How often each is drawn.
-KINDS: dict[Callable[[Canvas], None], int] = {flat: 2, gradient: 3, text: 5, lines: 2, shapes: 3, pixel_art: 1, icons: 2, chart: 2,
-                                              line_art: 2, window: 3}
+KINDS: dict[Callable[[Canvas], None], int] = {
+    flat: 2, gradient: 3, text: 5, lines: 2, shapes: 3, pixel_art: 1, icons: 2, chart: 2, line_art: 2, window: 3}
 
 
 def drawn(seed: str) -> Image.Image:

@@ -4,8 +4,9 @@ python experiments/pretrained_models/training_tiles.py OUT --scale 4 --photograp
                                                        [--lr NAME ...]
 
 Each DIR is as `vapsr data lr IMAGES DIR --scale 2 3 4 --cut-hr` writes it: HR, X2, X3, X4. Of the overlapping tiles of
-photographs and of screenshots the half is kept that bicubic upscaling gets most wrong. `--lr` names other folders of LR images than X4 within each DIR, such as
-those that `vapsr data degrade` writes; tiles of all of them are taken. Writes OUT/HR.pack and OUT/LR_X4.pack.
+photographs and of screenshots the half is kept that bicubic upscaling gets most wrong. `--lr` names other folders of LR
+images than X4 within each DIR, such as those that `vapsr data degrade` writes; tiles of all of them are taken. Writes
+OUT/HR.pack and OUT/LR_X4.pack.
 """
 
 import argparse
