@@ -25,7 +25,7 @@ from vapsr_arch.data.lr import make_lr
 from vapsr_arch.data.matlab_resize import imresize
 from vapsr_arch.data.pack import PackWriter
 from vapsr_arch.data.packing import make_pack
-from vapsr_arch.pipeline.registration import load
+from vapsr_arch.pipeline.registration import register
 
 Row = tuple[str, str, str, str]
 
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument('--images', type=int, default=10000, help='sub-images of the pack that is timed; 0.7 MB each')
     parser.add_argument('--folder', help='where to put some 8 GB for a while; the temporary folder by default')
     arguments = parser.parse_args()
-    load()
+    register()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     print(f'{"":<40}{"compared with":>28}{"here":>14}{"ratio":>10}')

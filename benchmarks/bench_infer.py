@@ -73,8 +73,8 @@ def sgemm_rate(device: str, size: int = 2048, repeats: int = 3) -> float:
 
 def psnr_set5(engine: Engine) -> float | None:
     """The mean PSNR over Set5; None where the images are not there."""
-    from vapsr_arch.pipeline import registration as plugin
-    plugin.load()
+    from vapsr_arch.pipeline.registration import register
+    register()
     from basicsr.metrics import calculate_psnr
     pairs = [(path, REFERENCE / 'data/Set5/LR_bicubic/X4' / path.name)
              for path in sorted((REFERENCE / 'data/Set5/HR').glob('*.png'))]

@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vapsr_arch.memory import keep_freed_memory
-from vapsr_arch.pipeline.registration import load
+from vapsr_arch.pipeline.registration import register
 
 NETWORKS = {
     'VapSR-S': ({'num_feat': 32, 'num_block': 11, 'd_atten': 64, 'conv_groups': 2}, 256),
@@ -42,8 +43,7 @@ EQUAL_ITERATIONS = 20
 
 def contestant(features: list[str], network: str, folder: Path, batch: int) -> None:
     """Trains: for each number in a line of the input that many iterations; answers with their seconds and losses."""
-    load()
-    import basicsr.train
+    register()
     from basicsr.data import build_dataloader
     from basicsr.data.paired_image_dataset import PairedImageDataset
     from basicsr.models.sr_model import SRModel
@@ -53,6 +53,7 @@ def contestant(features: list[str], network: str, folder: Path, batch: int) -> N
     from vapsr_arch.archs.vapsr_arch import VAB, VapSR
     from vapsr_arch.data.epochs import EpochPlan
     from vapsr_arch.data.paired_pack_dataset import PairedPackDataset
+    from vapsr_arch.data.prefetch import CUDAPrefetcher, Prefetcher
     from vapsr_arch.data.sampler import SeededIndex, SeededSampler
     from vapsr_arch.models.vapsr_model import VapSRModel
 
@@ -95,7 +96,8 @@ def contestant(features: list[str], network: str, folder: Path, batch: int) -> N
         'name': 'bench', 'is_train': True, 'num_gpu': int(ON_GPU), 'dist': False, 'rank': 0, 'world_size': 1, 'scale': 4,
         'path': dict.fromkeys(('experiments_root', 'models', 'training_states'), folder), 'manual_seed': 0,
         'datasets': {'train': data},
-        'logger': {'save_checkpoint_freq': 1000000}, 'epoch_plan': EpochPlan(size=10000 * batch, batch=batch),
+        'logger': {'save_checkpoint_freq': 1000000},
+        'run': SimpleNamespace(epoch_plan=EpochPlan(size=10000 * batch, batch=batch)),
         'network_g': {'type': 'VapSR' if COPIES in features else 'VapSRWithCopies', 'scale': 4, **arguments},
         'train': {'total_iter': 1000000, 'ema_decay': 0.999, 'optim_g': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]},
                   'scheduler': {'type': 'MultiStepLR', 'milestones': [1000000]}, 'pixel_opt': {'type': 'L1Loss'},
@@ -107,7 +109,7 @@ def contestant(features: list[str], network: str, folder: Path, batch: int) -> N
     sampler = SeededSampler(dataset, 1, 0, 10000, 0)
     loader = build_dataloader(dataset, data, int(ON_GPU), sampler=sampler, seed=0)
     ahead = ON_GPU and PACKS in features
-    batches = (basicsr.train.CUDAPrefetcher if ahead else basicsr.train.CPUPrefetcher)(loader, opt)
+    batches = (CUDAPrefetcher if ahead else Prefetcher)(loader, opt)
     batches.reset()
 
     iteration, losses = 0, []
@@ -169,7 +171,7 @@ def main() -> None:
     device = torch.cuda.get_device_name() if ON_GPU else f'CPU, {torch.get_num_threads()} threads'
     print(f'{device}; batches of {arguments.batch}\n{"":<38}{"it/s":>10}{"ratio":>9}{"data":>11}{"loss apart by":>16}')
     with tempfile.TemporaryDirectory() as name:
-        load()
+        register()
         make_sub_images(Path(name), 40)
         for network in [arguments.network] if arguments.network else NETWORKS:
             measure(network, Path(name), arguments.batch, arguments.rounds, arguments.iterations)

@@ -1,9 +1,11 @@
 """Fixtures: small photographs, option files that work on them, the command line in this process or in another."""
 
+import http.server
 import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ import torch
 import yaml
 
 from vapsr_arch.archs import NETWORKS
+from vapsr_arch.cli import main
 from vapsr_arch.data.matlab_resize import imresize
 from vapsr_arch.pipeline.registration import register
 
@@ -136,8 +139,6 @@ def _write(name: str, options: dict[str, Any]) -> str:
 @pytest.fixture
 def vapsr(capfd: pytest.CaptureFixture) -> Callable[..., Finished]:
     """Runs `vapsr ARGUMENTS` in this process."""
-    from vapsr_arch.cli import main
-
     def run(*arguments: str) -> Finished:
         capfd.readouterr()
         with pytest.raises(SystemExit) as stop:
@@ -153,3 +154,54 @@ def vapsr_process() -> Callable[..., Finished]:
         result = subprocess.run([sys.executable, '-m', f'vapsr_arch.{module}', *arguments], capture_output=True, text=True)
         return Finished(result.returncode, result.stdout, result.stderr)
     return run
+
+
+@pytest.fixture
+def vapsr_output(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str]]:
+    """Runs the command line here; gives the exit code and what it printed."""
+    def run(*arguments: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        return end.value.code or 0, output.out + output.err
+    return run
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves `server.files` with ranges; keeps the Range headers; breaks off after `server.limit` bytes, once."""
+
+    def do_GET(self) -> None:
+        content = self.server.files.get(self.path.rpartition('/')[2])
+        if content is None:
+            return self.send_error(404)
+        asked = self.headers.get('Range')
+        self.server.ranges.append(asked)
+        start = int(asked[6:-1]) if asked and self.headers.get('If-Range') == self.server.etag else 0
+        if asked and start >= len(content):
+            self.send_response(416)
+            self.send_header('Content-Range', f'bytes */{len(content)}')
+            return self.end_headers()
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header('Content-Range', f'bytes {start}-{len(content) - 1}/{len(content)}')
+        self.send_header('ETag', self.server.etag)
+        self.send_header('Content-Length', str(len(content) - start))
+        self.end_headers()
+        limit, self.server.limit = self.server.limit, None
+        self.wfile.write(content[start:][:limit])
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[http.server.ThreadingHTTPServer]:
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    server.files, server.ranges, server.limit, server.etag = {}, [], None, '"1"'
+    server.url = f'http://127.0.0.1:{server.server_port}'
+    thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -157,7 +157,7 @@ def test_killed_and_run_again_gives_the_same_bytes(photographs: Path, tmp_path: 
 
 
 def test_each_variant_pairs_with_hr_for_training(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
-    process = in_subprocess('-m', 'vapsr_arch.cli', 'data', 'degrade', 'HR', 'out', '--scale', 4, '--variants', 2, '--seed', 3,
+    process = in_subprocess('-m', 'vapsr_arch', 'data', 'degrade', 'HR', 'out', '--scale', 4, '--variants', 2, '--seed', 3,
                             '--cut-hr', *ONE, cwd=tmp_path)
     assert process.returncode == 0 and 'degraded images: 100%' in process.stderr and process.stdout == '', process.stderr
     out = tmp_path / 'out'

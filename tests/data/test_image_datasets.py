@@ -39,7 +39,7 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     'wrong size': (lambda: rewrite(LR / '1.png', photograph(9, 24, 0)),
                    'LR/1.png is 9x24 (height x width), but datasets/photos/HR/1.png is 48x48: for x2 the LR image must be 24x24'),
     'empty folder': (lambda: empty(LR), 'datasets/photos/LR: the folder has no image'),
-    'missing folder': (lambda: shutil.rmtree(HR), 'datasets/photos/HR: there is no such folder'),
+    'missing folder': (lambda: shutil.rmtree(HR), 'there is no datasets/photos/HR'),
     'same stem': (lambda: rewrite(HR / '1.bmp', photograph(48, 48, 0)), '1.bmp, 1.png have the same name'),
 }
 

@@ -5,6 +5,7 @@ import pickle
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from vapsr_arch.data.lr import make_lr
 from vapsr_arch.data.pack import Pack, PackWriter
 from vapsr_arch.data.packing import make_pack
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.pipeline.registration import load
+from vapsr_arch.pipeline.registration import register
 
-load()
+register()
 
 from vapsr_arch.data.image_datasets import CheckedPairedImageDataset  # noqa: E402
 from vapsr_arch.data.paired_pack_dataset import PairedPackDataset  # noqa: E402
@@ -129,11 +130,11 @@ def test_a_seeded_index_is_an_int_and_keeps_its_seed() -> None:
 def test_training_builds_on_the_seeded_sampler(options: dict) -> None:
     import logging
 
-    from vapsr_arch.pipeline.patches import create_train_val_dataloader
+    from vapsr_arch.pipeline.loaders import create_train_val_dataloader
     train = options['pack'] | {'type': 'PairedPackDataset', 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2,
                                'dataset_enlarge_ratio': 5}
     opt = {'num_gpu': 0, 'dist': False, 'manual_seed': 3, 'world_size': 1, 'rank': 0, 'datasets': {'train': train},
-           'train': {'total_iter': 20}}
+           'train': {'total_iter': 20}, 'run': SimpleNamespace(resumed={}, prepared={})}
     loader, sampler, *_ = create_train_val_dataloader(opt, logging.getLogger('test'))
     assert isinstance(sampler, SeededSampler) and sampler.seed == 3 and len(loader) == 10
 
@@ -142,16 +143,16 @@ def test_processes_share_an_epoch_without_a_seed_in_the_options(tmp_path: Path) 
     write_pack(tmp_path / 'x.pack', {name: np.zeros((8, 8, 3), np.uint8) for name in 'abcd'})
     script = tmp_path / 'script.py'
     script.write_text(f"""
-import logging, sys, torch
-from vapsr_arch.pipeline.registration import load
-load()
-from vapsr_arch.pipeline.patches import create_train_val_dataloader
+import logging, sys, torch, types
+from vapsr_arch.pipeline.registration import register
+register()
+from vapsr_arch.pipeline.loaders import create_train_val_dataloader
 rank = int(sys.argv[1])
 torch.distributed.init_process_group('gloo', init_method='file://{tmp_path}/meet', rank=rank, world_size=2)
 train = dict(name='x', type='PairedPackDataset', phase='train', scale=1, gt_size=8, use_hflip=True, use_rot=True,
              dataroot_gt='{tmp_path}/x.pack', dataroot_lq='{tmp_path}/x.pack', num_worker_per_gpu=0, batch_size_per_gpu=2)
 opt = dict(num_gpu=0, dist=True, manual_seed=rank, world_size=2, rank=rank, datasets=dict(train=train),
-           train=dict(total_iter=1))
+           train=dict(total_iter=1), run=types.SimpleNamespace(resumed={{}}, prepared={{}}))
 loader = create_train_val_dataloader(opt, logging.getLogger('x'))[0]
 print(''.join(next(iter(loader))['gt_path']))
 """)
@@ -226,3 +227,25 @@ def test_opening_a_pack_takes_no_memory(tmp_path: Path) -> None:
         assert path.stat().st_size >= 0.9 * size and path.stat().st_blocks * 512 < 8 * 2**20
         kib.append(int(in_subprocess('-c', script, path).stdout))
     assert kib[1] - kib[0] < 2 * 1024
+
+
+def test_colours_change_alike_and_by_the_seed_alone(options: dict) -> None:
+    plain = dataset_of(options['pack'])
+    coloured = dataset_of(options['pack'] | {'channel_permutation': 0.6, 'negative': 0.4})
+    changes = set()
+    for seed in range(40):
+        sample, other, again = plain[SeededIndex(0, seed)], coloured[SeededIndex(0, seed)], coloured[SeededIndex(0, seed)]
+        assert torch.equal(other['gt'], again['gt']) and torch.equal(other['lq'], again['lq'])
+        found = [(order, negative) for order in itertools.permutations(range(3)) for negative in (False, True)
+                 if all(torch.allclose(other[key], 1 - sample[key][list(order)] if negative else sample[key][list(order)], atol=1e-6)
+                        for key in ('lq', 'gt'))]
+        assert len(found) == 1
+        changes |= set(found)
+    assert {negative for _, negative in changes} == {False, True} and len({order for order, _ in changes}) == 6
+
+
+def test_colours_stay_without_the_keys(options: dict) -> None:
+    """No random number more is drawn: a run of before draws the same samples."""
+    same = dataset_of(options['pack'] | {'channel_permutation': 0, 'negative': 0})
+    for seed in range(5):
+        assert torch.equal(dataset_of(options['pack'])[SeededIndex(1, seed)]['gt'], same[SeededIndex(1, seed)]['gt'])

@@ -213,8 +213,8 @@ def test_subimages_of_both_sizes_fit(photographs: Path, tmp_path: Path, vapsr_ou
 
 
 def test_lmdb_of_any_names_and_sizes_is_read_by_basicsr(tmp_path: Path, vapsr_output: Vapsr) -> None:
-    from vapsr_arch.pipeline.registration import load
-    load()
+    from vapsr_arch.pipeline.registration import register
+    register()
     from basicsr.data.data_util import paired_paths_from_lmdb
     from basicsr.utils import FileClient, imfrombytes
     folder, random = tmp_path / 'HR', np.random.default_rng(0)

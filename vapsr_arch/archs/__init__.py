@@ -1,4 +1,4 @@
-"""The networks. They are plain torch modules: `vapsr_arch.pipeline.registration.load` registers them with BasicSR.
+"""The networks. They are plain torch modules: `vapsr_arch.plugin` registers them with BasicSR.
 
 BasicSR's registry cannot be imported without the whole of BasicSR (seconds, and hundreds of MB), which those who only
 enlarge pictures should not pay for.
