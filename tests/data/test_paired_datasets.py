@@ -236,9 +236,11 @@ def test_colours_change_alike_and_by_the_seed_alone(options: dict) -> None:
     for seed in range(40):
         sample, other, again = plain[SeededIndex(0, seed)], coloured[SeededIndex(0, seed)], coloured[SeededIndex(0, seed)]
         assert torch.equal(other['gt'], again['gt']) and torch.equal(other['lq'], again['lq'])
-        found = [(order, negative) for order in itertools.permutations(range(3)) for negative in (False, True)
-                 if all(torch.allclose(other[key], 1 - sample[key][list(order)] if negative else sample[key][list(order)], atol=1e-6)
-                        for key in ('lq', 'gt'))]
+        found = []
+        for order, negative in itertools.product(itertools.permutations(range(3)), (False, True)):
+            expected = [abs(int(negative) - sample[key][list(order)]) for key in ('lq', 'gt')]
+            if all(map(lambda image, key: torch.allclose(image, other[key], atol=1e-6), expected, ('lq', 'gt'))):
+                found.append((order, negative))
         assert len(found) == 1
         changes |= set(found)
     assert {negative for _, negative in changes} == {False, True} and len({order for order, _ in changes}) == 6
