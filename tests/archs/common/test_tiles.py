@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vapsr_arch.inference.tiles import spans, tiles
+from vapsr_arch.archs.common.tiles import spans, tiles
 
 
 @given(size=st.integers(1, 700), tile=st.integers(1, 200), halo=st.integers(0, 60), min_size=st.sampled_from((1, 15)))
