@@ -295,7 +295,8 @@ class ResilientSRModel(FastSRModel):
         if networks.keys() != saved.keys() or len(state['optimizers']) != len(self.optimizers):
             have, want = (f'{number} optimizers and the networks g, {", ".join(names)}' for number, names in (
                 (len(state['optimizers']), saved), (len(self.optimizers), networks)))
-            raise VapsrError(f'the training state is of another model class than {type(self).__name__}: it has {have}, not {want}')
+            raise VapsrError(f'the training state is of another model class than {type(self).__name__}: it has {have}, '
+                             f'not {want}')
         for name, network in networks.items():
             self.get_bare_model(network).load_state_dict(saved[name])
         culprits = [change.partition(':')[0] for change in changes if change.startswith(('train.freeze', 'train.optim_'))]

@@ -10,6 +10,7 @@ import torch
 from basicsr.utils import DiffJPEG as BasicSRDiffJPEG
 from basicsr.utils import USMSharp as BasicSRUSMSharp
 from basicsr.utils import get_root_logger
+from basicsr.utils.img_process_util import filter2D as basicsr_filter2D
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
@@ -40,10 +41,21 @@ def setup_schedulers(self: Any) -> None:
 def model_to_device(self: Any, net: nn.Module) -> nn.Module:
     """Moves a network to the model's device, and wraps it for several processes or GPUs."""
     net = net.to(self.device)
+    net.register_forward_hook(_contiguous)
     if self.opt['dist']:
         devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
         return DistributedDataParallel(net, devices, find_unused_parameters=self.opt.get('find_unused_parameters', False))
     return DataParallel(net) if self.opt['num_gpu'] > 1 else net
+
+
+def _contiguous(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """Lays images out as BasicSR's discriminators need them, which take `view`s; VapSR's are in channels_last."""
+    return output.contiguous() if isinstance(output, Tensor) else output
+
+
+def filter2D(image: Tensor, kernel: Tensor) -> Tensor:
+    """BasicSR's, for images in any layout; arguments as there."""
+    return basicsr_filter2D(image.contiguous(), kernel)
 
 
 def load_network(self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None) -> None:
@@ -134,8 +146,8 @@ def _load_pretrained(network: nn.Module, url: str, path: Path) -> None:
     try:
         weights = torch.hub.load_state_dict_from_url(url, map_location='cpu', check_hash=True, weights_only=True)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
-        raise VapsrError(f'a loss needs the weights {path.name}, and {url} cannot be downloaded ({error}): download it elsewhere, '
-                         f'and put it into {path.parent}/') from None
+        raise VapsrError(f'a loss needs the weights {path.name}, and {url} cannot be downloaded ({error}): download it '
+                         f'elsewhere, and put it into {path.parent}/') from None
     network.load_state_dict(weights)
 
 
@@ -144,6 +156,6 @@ def gaps_of(model: Any, opt: dict[str, Any]) -> str | None:
     if isinstance(model, ResilientSRModel):
         return None
     unread = [f'{section}.{key}' for section, keys in _OWN_KEYS.items() for key in keys if key in opt.get(section, {})]
-    return (f'{opt["model_type"]} is not a VapSRModel: no guard against NaN, no best checkpoint; a signal ends it without saving; a '
-            f'resumed run begins its epoch again, with other random numbers; files are not written whole'
+    return (f'{opt["model_type"]} is not a VapSRModel: no guard against NaN, no best checkpoint; a signal ends it without '
+            f'saving; a resumed run begins its epoch again, with other random numbers; files are not written whole'
             + (f'. It may not read {", ".join(unread)}' if unread else ''))

@@ -25,7 +25,7 @@ def _argument_faults(function: Callable, arguments: dict[str, Any], given: set[s
         parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(function).parameters.values())
     for name in arguments:
         if name not in parameters and name not in also and not takes_any:
-            yield f'{name}: unknown key' + nearest(name, [*parameters, *also])
+            yield f'{name}: unknown key' + nearest(name, {*parameters, *also})
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in arguments:
             yield f'{name}: is required'

@@ -79,6 +79,8 @@ PATCHES = (
     *(Patch(f'basicsr.models.{module}_model', name, replacement, f'basicsr/models/{module}_model.py:26', 'needs a GPU: .cuda()')
       for module in ('realesrnet', 'realesrgan')
       for name, replacement in (('DiffJPEG', basicsr_models.DiffJPEG), ('USMSharp', basicsr_models.USMSharp))),
+    *(Patch(f'basicsr.models.{module}_model', 'filter2D', basicsr_models.filter2D, 'basicsr/utils/img_process_util.py:29',
+            'a view of an image that is not contiguous, on a CPU') for module in ('realesrnet', 'realesrgan')),
     *(Patch(f'basicsr.models.{module}_model:{name}', '_dequeue_and_enqueue', basicsr_models.pool_on_device(module, name),
             f'basicsr/models/{module}_model.py:43', 'needs a GPU: .cuda()')
       for module, name in (('realesrnet', 'RealESRNetModel'), ('realesrgan', 'RealESRGANModel'))),
