@@ -293,7 +293,7 @@ class ResilientSRModel(FastSRModel):
         """
         networks, saved = self.more_networks(), state.get('networks', {})
         if networks.keys() != saved.keys() or len(state['optimizers']) != len(self.optimizers):
-            have, want = (f'{number} optimizers and the networks g, {", ".join(names)}' for number, names in (
+            have, want = (f'{number} optimizers and the networks {", ".join(["g", *names])}' for number, names in (
                 (len(state['optimizers']), saved), (len(self.optimizers), networks)))
             raise VapsrError(f'the training state is of another model class than {type(self).__name__}: it has {have}, '
                              f'not {want}')
