@@ -53,7 +53,7 @@ class Section(BaseModel):
         if cls.suffixes:
             unknown = [key for key in unknown if not (isinstance(key, str) and key.endswith(cls.suffixes))]
         if cls.for_models and (info.context or {}).get('open'):
-            absent = [key for key in cls.model_fields if key not in value]  # beside the right key, another one is meant
+            absent = [key for key in cls.model_fields if value.get(key) is None]  # beside the right key, another one is meant
             unknown = [key for key in unknown if not isinstance(key, str) or (
                 not key.startswith(cls.prefixes or ('\0',)) and difflib.get_close_matches(key, absent, 1, _MISSPELT))]
         if unknown:
