@@ -2,15 +2,18 @@
 
 import copy
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from basicsr.models.sr_model import SRModel
-from torch import nn
+from basicsr.utils.registry import LOSS_REGISTRY
+from torch import Tensor, nn
 
 from tests.conftest import SMALL_NETWORK, Finished
+from tests.models.training_helpers import RUN, network, signal_at
 from vapsr_arch.data.prefetch import CUDAPrefetcher, Prefetcher
 from vapsr_arch.models.optimization import FastSRModel
 from vapsr_arch.pipeline.run import Run
@@ -197,3 +200,67 @@ def test_losses_stay_on_the_gpu_until_they_are_asked_for() -> None:
         model.optimize_parameters(3)
     finally:
         torch.cuda.set_sync_debug_mode('default')
+
+
+class PairLoss(nn.Module):
+    """Two losses, and a third that is not there; they look at the output as others' losses do, by a view."""
+
+    def forward(self, output: Tensor, target: Tensor) -> tuple:
+        difference = (output.view(len(output), -1) - target.view(len(target), -1)).abs().mean()
+        return difference, None, difference * 2
+
+
+@pytest.fixture
+def pair_loss() -> Iterator[None]:
+    LOSS_REGISTRY.register(PairLoss)
+    yield
+    del LOSS_REGISTRY._obj_map['PairLoss']
+
+
+def test_any_number_of_losses(pair_loss: None) -> None:
+    """Their sum is minimised; a key that would have another one's name in the log does not hide it."""
+    model = build(mse_opt={'type': 'MSELoss'}, pair_opt={'type': 'PairLoss'}, pix_opt={'type': 'MSELoss', 'loss_weight': 2.0},
+                  smooth_opt={'type': 'WeightedTVLoss'})
+    trained(model, 1)
+    log = model.get_current_log()
+    assert list(log) == ['l_pix', 'l_mse', 'l_pair_1', 'l_pair_3', 'l_pix (pix_opt)', 'l_smooth']
+    assert log['l_pair_3'] == pytest.approx(2 * log['l_pair_1']) == pytest.approx(2 * log['l_pix'], rel=1e-5)
+    assert log['l_pix (pix_opt)'] == pytest.approx(2 * log['l_mse'], rel=1e-5)
+    gradient = model.net_g.conv_first.weight.grad
+    alone, batch = build(), torch.Generator().manual_seed(1)
+    lq, gt = torch.rand(4, 3, 12, 10, generator=batch), torch.rand(4, 3, 24, 20, generator=batch)
+    output = alone.net_g(lq)
+    smoothness = output.diff(dim=2).abs().mean() + output.diff(dim=3).abs().mean()
+    ((output - gt).abs().mean() * 4 + (output - gt).square().mean() * 3 + smoothness).backward()
+    torch.testing.assert_close(gradient, alone.net_g.conv_first.weight.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_frozen_parameters_stay(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the EMA, and after a stop."""
+    options = train_options(train={'freeze': ['body.*', 'conv_first.weight'], 'total_iter': 4})
+    result = vapsr('train', '-opt', options)
+    assert result.code == 0 and re.search(r'train.freeze: 1\d of 2\d parameter tensors are not trained', result.err)
+    undisturbed = network()
+    with monkeypatch.context() as patch:
+        signal_at(patch, 2)
+        vapsr('train', '-opt', options)
+    first = torch.load(RUN / 'models/net_g_2.pth')
+    assert vapsr('train', '-opt', options, '--auto_resume').code == 0 and network() == undisturbed
+    last = torch.load(RUN / 'models/net_g_latest.pth')
+    for key in ('params', 'params_ema'):
+        for name, tensor in first[key].items():
+            frozen = name.startswith('body.') or name == 'conv_first.weight'
+            assert torch.equal(tensor, last[key][name]) == frozen, name
+    refused = vapsr('train', '-opt', train_options(train={'freeze': ['body.*'], 'total_iter': 5}), '--auto_resume')
+    assert refused.code == 1 and 'Error: train.freeze is not what the training state was saved with' in refused.err
+
+
+@pytest.mark.parametrize('patterns, words', [
+    (['body.*', 'boddy.*'], 'train.freeze: boddy.* names no parameter of VapSR; they are named like conv_first.weight, '),
+    (['*'], 'train.freeze: every parameter is frozen, nothing is left to train'),
+])
+def test_patterns_that_cannot_be_frozen(patterns: list[str], words: str, train_options: Callable[..., str],
+                                        vapsr: Callable[..., Finished]) -> None:
+    result = vapsr('train', '-opt', train_options(train={'freeze': patterns}))
+    assert result.code == 1 and f'Error: {words}' in result.err

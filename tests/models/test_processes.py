@@ -228,3 +228,19 @@ def test_a_worker_that_is_killed_is_named(train_options: Callable[..., str]) -> 
     process.join()
     assert process.exitcode == 1
     assert 'Error: a process that reads images was killed' in LOG.read_text().splitlines()[-1]
+
+
+def test_two_processes_train_a_network_that_is_frozen_in_part(train_options: Callable[..., str]) -> None:
+    """They do not wait for gradients that never come."""
+    log = together('-opt', train_options(train={'freeze': ['body.*']}, dist_params={'backend': 'gloo'},
+                                         datasets={'train': {'batch_size_per_gpu': 1}}))
+    assert 'train.freeze: ' in log and 'iter 3/3, ' in log
+
+
+def test_two_processes_train_a_gan(train_options: Callable[..., str]) -> None:
+    adam = {'type': 'Adam', 'lr': 1e-4}
+    log = together('-opt', train_options(
+        model_type='ESRGANModel', network_d={'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4},
+        train={'optim_d': adam, 'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla'}},
+        datasets={'train': {'batch_size_per_gpu': 1}}))
+    assert 'iter 3/3, l_' in log and log.count('ESRGANModel is not a VapSRModel') == 1

@@ -120,6 +120,19 @@ def test_changed_options_are_followed_and_said(train_options: Callable[..., str]
     assert 'lr 2.000e-04, ' in result.err  # both milestones are past at iteration 3
 
 
+def test_a_later_end_is_said_and_changes_nothing_else(train_options: Callable[..., str],
+                                                      vapsr: Callable[..., Finished]) -> None:
+    """Neither the learning rate, which a milestone has lowered, nor what the guard has seen."""
+    changes = {'scheduler': {'milestones': [2]}, 'warmup_iter': 2}
+    vapsr('train', '-opt', train_options(train={'total_iter': 6, **changes}))
+    undisturbed = network()
+    vapsr('train', '-opt', train_options(train={'total_iter': 4, **changes}))
+    result = vapsr('train', '-opt', train_options(train={'total_iter': 6, **changes}), '--auto_resume')
+    assert result.code == 0 and network() == undisturbed
+    said, = [line for line in result.err.splitlines() if 'The options are not those' in line]
+    assert said.endswith('and the new ones are used: train.total_iter: 4 -> 6')
+
+
 def test_moments_that_do_not_fit_are_refused(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
     vapsr('train', '-opt', train_options())
     result = vapsr('train', '-opt', train_options(train={'optim_g': {'amsgrad': True}}), '--auto_resume')

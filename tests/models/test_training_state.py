@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from vapsr_arch.models.run_files import from_bytes, to_bytes
-from vapsr_arch.models.training_state import be_deterministic, changed_options, is_schedule, random_state, set_random_state
+from vapsr_arch.models.training_state import (
+    be_deterministic,
+    changed_options,
+    changes_losses,
+    is_schedule,
+    random_state,
+    set_random_state,
+)
 
 
 def draw() -> tuple:
@@ -37,6 +44,9 @@ def test_changes_are_named() -> None:
     assert changes == ['train.optim_g.lr: 0.001 -> 0.0005', 'train.warmup_iter: 5 -> not set', 'train.amp: not set -> bf16']
     assert [is_schedule(change) for change in changes] == [True, True, False]
     assert changed_options(now, now) == []
+    changes = changed_options(before | {'train.total_iter': 5}, before | {'train.total_iter': 6})
+    assert changes == ['train.total_iter: 5 -> 6'] and not is_schedule(changes[0]) and not changes_losses(changes[0])
+    assert changed_options(before, before | {'train.total_iter': 6}) == []  # of a state that does not say it
 
 
 def test_deterministic_algorithms_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
+import yaml
 
 from tests.conftest import Finished
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.models.vapsr_model import VapSRModel
+from vapsr_arch.options.reading import load_options
 
 
 def test_gpus_that_are_not_there(test_options: Callable[..., str], vapsr: Callable[..., Finished],
@@ -96,3 +99,46 @@ def test_images_are_written_whole_or_not_at_all(test_options: Callable[..., str]
     assert result.code == 1
     assert result.err.endswith('results/small/visualization/photos/0_small.png: No space left on device\n')
     assert not [path for path in Path('results/small/visualization').rglob('*') if path.is_file()]
+
+
+def test_tiles_and_self_ensemble_of_a_test(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    """Tiles change nothing; the mean over flips and rotations is another image."""
+    images = {}
+    for name, val in {'whole': {}, 'tiles': {'tile': 2}, 'mean': {'self_ensemble': True},
+                      'both': {'tile': 2, 'self_ensemble': True}}.items():
+        result = vapsr('test', '-opt', test_options(name=name, val={**val, 'save_img': True}))
+        assert result.code == 0, result.err
+        folder = Path(f'results/{name}/visualization/photos')
+        images[name] = [cv2.imread(str(folder / f'{index}_{name}.png')).astype(int) for index in range(4)]
+    for one, other in (('whole', 'tiles'), ('mean', 'both')):  # a value halfway between two may be rounded to either
+        assert max(abs(a - b).max() for a, b in zip(images[one], images[other])) <= 1
+        assert sum((a != b).sum() for a, b in zip(images[one], images[other])) < 5
+    assert any((a != b).any() for a, b in zip(images['whole'], images['mean']))
+
+
+def test_the_mean_over_flips_and_rotations(test_options: Callable[..., str]) -> None:
+    """In which an image that is turned comes out turned."""
+    model = VapSRModel({**load_options(test_options(), False), 'is_train': False, 'dist': False, 'val': {'self_ensemble': True}})
+    model.lq = torch.rand(1, 3, 9, 7, generator=torch.Generator().manual_seed(0))
+    outputs = []
+    for lq in (model.lq, model.lq.mT.flip(2)):
+        model.lq = lq
+        model.test()
+        outputs.append(model.output)
+    torch.testing.assert_close(outputs[0].mT.flip(2), outputs[1])
+
+
+def test_tiles_in_training(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    figures = [[line for line in vapsr('train', '-opt', train_options(val=val)).err.splitlines() if '# psnr' in line]
+               for val in ({}, {'tile': 4})]
+    assert figures[0] == figures[1] and figures[0]
+
+
+def test_tiles_of_a_network_without_a_halo_are_refused(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    path = Path(train_options(val={'tile': 64}))
+    options = yaml.safe_load(path.read_text())
+    options['network_g'] = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'upscale': 2}
+    path.write_text(yaml.safe_dump(options))
+    result = vapsr('train', '-opt', str(path))
+    assert result.code == 1 and 'Error: val.tile: EDSR has no known halo' in result.err
+    assert not Path('experiments').exists()

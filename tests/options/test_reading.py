@@ -10,7 +10,8 @@ from tests.conftest import REPOSITORY, Finished
 from vapsr_arch.errors import OptionsError
 from vapsr_arch.options.reading import load_options
 from vapsr_arch.options.yaml_files import read_yaml
-from vapsr_arch.pipeline.checks import check_types
+from vapsr_arch.pipeline.checks import check_types, model_class
+from vapsr_arch.pipeline.networks import build_network
 
 FILES = sorted(path.relative_to(REPOSITORY) for path in (REPOSITORY / 'options').rglob('*.yml'))
 
@@ -69,7 +70,11 @@ dist_params: {{backend: nccl, port: 29500}}
 @pytest.mark.parametrize('path', FILES, ids=str)
 def test_files_of_the_project_pass(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    check_types(path, load_options(path, is_train='train' in path.name))
+    options = load_options(path, is_train='train' in path.name)
+    check_types(path, options)
+    model_class(options['model_type'])
+    for key in [key for key in options if key.startswith('network_')]:
+        assert any(parameter.requires_grad for parameter in build_network(options[key]).parameters())
 
 
 @pytest.mark.parametrize('is_train, phase, other', [(True, 'train', 'val'), (False, 'test_1', 'test_2')])

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vapsr_arch.archs.common import tiles
 from vapsr_arch.archs.common.self_ensemble import self_ensembled
 from vapsr_arch.engines.loading import Engine, load_engine
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.inference import tiles
 from vapsr_arch.weights.names import DEFAULT
 
 AUTO_HALO = 48  # what is further away changes fewer than 1 of 10,000 pixels, by one grey level: the README has the measurements

@@ -3,6 +3,9 @@
 import contextlib
 import copy
 import fnmatch
+import functools
+import inspect
+from collections.abc import Sequence
 
 import torch
 from basicsr.losses import build_loss
@@ -14,30 +17,81 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vapsr_arch.archs.common.adapted import adapted, bare
 from vapsr_arch.archs.common.self_ensemble import self_ensembled
+from vapsr_arch.archs.common.tiles import upscaled_in_tiles
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.models.schedules import make_optimizer, make_scheduler
+from vapsr_arch.models.schedules import make_optimizer, make_scheduler, take_step
 from vapsr_arch.options.schema import losses_of
 
 _LOSS_NAMES = {'pixel_opt': ('l_pix',), 'perceptual_opt': ('l_percep', 'l_style')}  # SRModel's
 _AUTOCAST = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
-def _named(key: str, loss: Tensor | tuple[Tensor | None, ...]) -> dict[str, Tensor | None]:
-    """A criterion's losses by the names they have in the log; some criteria return several."""
-    if not isinstance(loss, tuple):
-        return {_LOSS_NAMES.get(key, (f'l_{key.removesuffix("_opt")}',))[0]: loss}
-    names = _LOSS_NAMES.get(key, tuple(f'l_{key.removesuffix("_opt")}_{number}' for number in range(1, len(loss) + 1)))
-    return dict(zip(names, loss))
+def _by_name(key: str, loss: Tensor | Sequence[Tensor | None]) -> dict[str, Tensor]:
+    """A criterion's losses by the names they have in the log; some criteria return several, of which some may be None."""
+    losses = loss if isinstance(loss, (tuple, list)) else (loss,)
+    names = _LOSS_NAMES.get(key, ())
+    if len(losses) > len(names):
+        name = f'l_{key.removesuffix("_opt")}'
+        names = (name,) if len(losses) == 1 else tuple(f'{name}_{number}' for number in range(1, len(losses) + 1))
+    return {name: loss for name, loss in zip(names, losses) if loss is not None}
+
+
+def _takes_output_alone(criterion: nn.Module) -> bool:
+    """Whether a loss, such as BasicSR's WeightedTVLoss, does not look at the ground truth."""
+    parameters = [parameter for parameter in inspect.signature(criterion.forward).parameters.values()
+                  if parameter.kind not in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD)]
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return False
+    return len(parameters) < 2 or parameters[1].name == 'weight'
+
+
+def freeze(network: nn.Module, patterns: Sequence[str]) -> None:
+    """Takes parameters out of the training.
+
+    Args:
+        network: The network.
+        patterns: Names of parameters, with the wildcards of a shell.
+
+    Raises:
+        VapsrError: A pattern names no parameter, or all of them are frozen.
+    """
+    named = dict(network.named_parameters())
+    for pattern in patterns:
+        names = fnmatch.filter(named, pattern)
+        if not names:
+            raise VapsrError(f'train.freeze: {pattern} names no parameter of {type(network).__name__}; they are named like '
+                             f'{", ".join([*named][:3])}')
+        for name in names:
+            named[name].requires_grad = False
+    frozen = sum(not parameter.requires_grad for parameter in named.values())
+    if patterns and frozen == len(named):
+        raise VapsrError('train.freeze: every parameter is frozen, nothing is left to train')
+    if patterns:
+        get_root_logger().info(f'train.freeze: {frozen} of {len(named)} parameter tensors are not trained')
+
+
+def full_halo(network: nn.Module) -> int:
+    """The halo with which tiles make what the whole image does.
+
+    Raises:
+        VapsrError: There is none, or the network does not tell it.
+    """
+    halo = getattr(network, 'halo', None)
+    if halo is None or getattr(network, 'size_multiple', 1) > 1:
+        raise VapsrError(f'val.tile: {type(bare(network)).__name__} has no known halo (the pixels around a tile that its result '
+                         f'depends on), without which tiles change the result: leave val.tile out')
+    return halo
 
 
 class FastSRModel(SRModel):
     """SRModel with `optimize_parameters` and what belongs to it written for today's torch.
 
-    The keys of `train` that it reads are `amp`, `accumulate`, `grad_clip_norm`, `compile` and `channels_last`;
-    `vapsr_arch.options.schema` says what they mean.
+    The keys of `train` that it reads are `amp`, `accumulate`, `grad_clip_norm`, `compile`, `channels_last` and `freeze`, those
+    of `val` `self_ensemble` and `tile`; `vapsr_arch.options.schema` says what they mean.
 
     Attributes:
-        criteria: The losses' modules by key of `train`; each is called with output and ground truth.
+        criteria: The losses' modules by key of `train`; each is called with output and ground truth, or, where it does not
+            look at the ground truth, with the output alone.
         losses: The last iteration's losses of this process by name, scalars on the device.
         grad_norm: The norm of all gradients of the last iteration before clipping, a scalar on the device; the same on
             all processes.
@@ -45,11 +99,16 @@ class FastSRModel(SRModel):
     """
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """Moves, compiles and wraps a network.
+        """Moves, compiles and wraps a network; of `net_g` it first freezes what `train.freeze` names.
 
         basicsr/models/base_model.py:98 gives DistributedDataParallel the number of a GPU on a CPU, too.
+
+        Raises:
+            VapsrError: A pattern of `train.freeze` names no parameter, or all of them are frozen.
         """
         train = self.opt.get('train', {})
+        if self.is_train and net is self.net_g:  # DistributedDataParallel must not wait for frozen gradients
+            freeze(bare(net), train.get('freeze', ()))
         net = adapted(net).to(self.device, memory_format=self._memory_format)
         if train.get('compile', False):
             net.compile()  # in place: the names of the state dict stay
@@ -60,17 +119,21 @@ class FastSRModel(SRModel):
         return DataParallel(net) if self.opt['num_gpu'] > 1 else net
 
     def test(self) -> None:
-        """Enlarges `lq` to `output`, with the EMA if there is one.
+        """Upscales `lq` to `output`, with the EMA if there is one, in tiles if `val.tile` asks for them.
 
         By the forward method of the bare network: images of all sizes are not worth compiling for, and the processes, of
         which each has its share of a data set, would wait for each other.
         """
         net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
+        val = self.opt.get('val', {})
+        upscale = net.forward
+        if 'tile' in val:
+            upscale = functools.partial(upscaled_in_tiles, net.forward, tile=val['tile'], halo=full_halo(net),
+                                        min_size=getattr(net, 'min_size', 1))
         training = net.training
         net.eval()
         with torch.no_grad():
-            ensemble = self.opt.get('val', {}).get('self_ensemble', False)
-            self.output = self_ensembled(net.forward, self.lq) if ensemble else net.forward(self.lq)
+            self.output = self_ensembled(upscale, self.lq) if val.get('self_ensemble', False) else upscale(self.lq)
         net.train(training)
 
     @property
@@ -95,22 +158,11 @@ class FastSRModel(SRModel):
         self.setup_schedulers()
 
     def setup_optimizers(self) -> None:
-        """As SRModel's, without the parameters that `train.freeze` names.
-
-        Raises:
-            VapsrError: A pattern of `train.freeze` names no parameter, or all of them are frozen.
-        """
-        named = dict(bare(self.get_bare_model(self.net_g)).named_parameters())
-        for pattern in self.opt['train'].get('freeze', []):
-            frozen = fnmatch.filter(named, pattern)
-            if not frozen:
-                raise VapsrError(f'train.freeze: {pattern} names no parameter of {type(self.net_g).__name__}; the first is '
-                                 f'{next(iter(named))}')
-            for name in frozen:
-                named[name].requires_grad = False
-        if not any(parameter.requires_grad for parameter in named.values()):
-            raise VapsrError('train.freeze: every parameter is frozen, nothing is left to train')
-        super().setup_optimizers()
+        """As SRModel's; frozen parameters are left out. All of `optimizers` are stepped together."""
+        options = dict(self.opt['train']['optim_g'])
+        trained = [parameter for parameter in self.net_g.parameters() if parameter.requires_grad]
+        self.optimizer_g = self.get_optimizer(options.pop('type'), trained, **options)
+        self.optimizers.append(self.optimizer_g)
 
     def get_optimizer(self, optim_type: str, params: list[Tensor], lr: float | None = None, **kwargs: object
                       ) -> torch.optim.Optimizer:
@@ -125,18 +177,22 @@ class FastSRModel(SRModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the optimizer on the batch that `feed_data` took."""
-        self.optimizer_g.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         self.losses = self._backward()
-        self.scaler.unscale_(self.optimizer_g)
-        self.grad_norm = get_total_norm([p.grad for p in self.net_g.parameters() if p.grad is not None])
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+        trained = [parameter for optimizer in self.optimizers for group in optimizer.param_groups
+                   for parameter in group['params'] if parameter.grad is not None]
+        self.grad_norm = get_total_norm([parameter.grad for parameter in trained])
         if 'grad_clip_norm' in self.opt['train']:
-            clip_grads_with_norm_(self.net_g.parameters(), self.opt['train']['grad_clip_norm'], self.grad_norm)
-        # What the loss scaler's own step is for: a fused optimizer leaves the weights alone, without the host's knowing.
-        self.optimizer_g.found_inf = torch.maximum(self._bad_step(), 1 - self.grad_norm.isfinite().float())
-        self.optimizer_g.step()
+            clip_grads_with_norm_(trained, self.opt['train']['grad_clip_norm'], self.grad_norm)
+        bad = torch.maximum(self._bad_step(), 1 - self.grad_norm.isfinite().float())
+        for optimizer in self.optimizers:  # in place of the loss scaler's own step
+            take_step(optimizer, bad)
         self.scaler.update()
         if self.ema_decay > 0:
-            self._move_ema(1 - self.optimizer_g.found_inf)
+            self._move_ema(1 - bad)
 
     def _bad_step(self) -> Tensor:
         """1 where the gradients must not change the weights, else 0; a scalar on the device, the same on all processes."""
@@ -149,21 +205,33 @@ class FastSRModel(SRModel):
         for part, (lq, gt) in enumerate(zip(self.lq.chunk(parts), self.gt.chunk(parts)), 1):
             silent = self.opt['dist'] and part < parts  # gradients go to the other processes with the last part
             with self.net_g.no_sync() if silent else contextlib.nullcontext():
-                losses = {name: loss / parts for name, loss in self._forward(lq, gt).items()}
+                losses = {name: loss / parts for name, loss in self.compute_losses(lq, gt).items()}
                 self.scaler.scale(sum(losses.values())).backward()
             for name, loss in losses.items():
                 totals[name] = totals.get(name, 0) + loss.detach()
         return totals
 
-    def _forward(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
-        """The losses of some samples by name."""
+    def compute_losses(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        """The losses of some samples; their sum is minimised, and each stands in the log.
+
+        A subclass may override it, and add losses to these.
+
+        Args:
+            lq: LR images, N x C x H x W.
+            gt: Their ground truth, N x C x sH x sW.
+
+        Returns:
+            Scalars by name.
+        """
         dtype = _AUTOCAST.get(self.opt['train'].get('amp'))
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            output = self.net_g(lq).float()
-            losses = {}
+            output = self.net_g(lq).float().contiguous()  # losses of others take views
+            losses: dict[str, Tensor] = {}
             for key, criterion in self.criteria.items():
-                losses |= _named(key, criterion(output, gt))
-        return {name: loss for name, loss in losses.items() if loss is not None}
+                result = criterion(output) if _takes_output_alone(criterion) else criterion(output, gt)
+                for name, loss in _by_name(key, result).items():
+                    losses[name if name not in losses else f'{name} ({key})'] = loss
+        return losses
 
     @torch.no_grad()
     def _move_ema(self, taken: Tensor) -> None:

@@ -35,7 +35,8 @@ def memory_explained(what: str, remedy: str) -> Iterator[None]:
 def training_remedy(opt: dict[str, Any]) -> str:
     """What to do where training takes too much memory, with what the options have."""
     data, train = opt['datasets']['train'], opt['train']
-    return (f'lower batch_size_per_gpu ({data["batch_size_per_gpu"]}) or gt_size ({data["gt_size"]}), raise train.accumulate '
+    size = f'({data["gt_size"]})' if 'gt_size' in data else 'of the patches'  # data sets of others may have another key
+    return (f'lower batch_size_per_gpu ({data["batch_size_per_gpu"]}) or gt_size {size}, raise train.accumulate '
             f'({train.get("accumulate", 1)}), or on a GPU set train.amp ({train.get("amp", "off")}) to bf16')
 
 

@@ -2,11 +2,12 @@
 
 import signal
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from basicsr.utils import get_root_logger
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from vapsr_arch.data.epochs import EpochPlan
@@ -16,6 +17,7 @@ from vapsr_arch.models.nan_guard import NanGuard
 from vapsr_arch.models.optimization import FastSRModel
 from vapsr_arch.models.out_of_memory import memory_explained, training_remedy
 from vapsr_arch.models.progress import progress_bar
+from vapsr_arch.models.schedules import load_optimizer_state, load_rates, scale_rates
 from vapsr_arch.models.stopping import stop_signals
 
 _LOOK_EVERY = 10  # iterations between two looks at what a GPU has found, for each of which it is waited for
@@ -112,7 +114,7 @@ class ResilientSRModel(FastSRModel):
             self._roll_back(current_iter, f'{fault}, the last of {self.guard.patience} bad steps in a row')
 
     def _roll_back(self, current_iter: int, reason: str) -> None:
-        """Takes back the weights and the optimizer's moments, and lowers the learning rate; the data goes on.
+        """Takes back the weights and the optimizer state, and lowers the learning rate; the data goes on.
 
         Raises:
             VapsrError: That was done too often before.
@@ -122,20 +124,12 @@ class ResilientSRModel(FastSRModel):
         self.get_bare_model(self.net_g).load_state_dict(network['params'])
         if 'params_ema' in network:
             self.net_g_ema.load_state_dict(network['params_ema'])
-        self._load_moments(state)
-        self._scale_learning_rate(self.guard.lr_factor)
+        self._load_more(state)
+        scale_rates(self.optimizers, self.schedulers, self.guard.lr_factor)
         get_root_logger().warning(
             f'Iteration {current_iter:,}: {reason}. Back to the weights of iteration {state["iter"]:,}, with the learning '
             f'rate lowered to {self.get_current_learning_rate()[0]:.3e}; rollback {self.guard.rollbacks} of '
             f'{self.guard.max_rollbacks}')
-
-    def _scale_learning_rate(self, factor: float) -> None:
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group['lr'] *= factor
-                group['initial_lr'] *= factor
-        for scheduler in self.schedulers:
-            scheduler.base_lrs = [lr * factor for lr in scheduler.base_lrs]
 
     def _is_asked_to_stop(self, looks: bool) -> bool:
         """Whether a signal has come; of several processes all hear of it in the same iteration, one that `looks`."""
@@ -159,8 +153,15 @@ class ResilientSRModel(FastSRModel):
         raise SystemExit(128 + number)
 
     def _is_finite(self) -> bool:
-        networks = [self.net_g] + ([self.net_g_ema] if hasattr(self, 'net_g_ema') else [])
+        networks = [self.net_g, *self.more_networks().values()] + ([self.net_g_ema] if hasattr(self, 'net_g_ema') else [])
         return all(tensor.isfinite().all() for network in networks for tensor in network.state_dict().values())
+
+    def more_networks(self) -> dict[str, nn.Module]:
+        """The networks that a subclass trains beside `net_g`, by names of its own; none here.
+
+        Their weights lie in the training state: they are resumed and rolled back as those of `net_g` are.
+        """
+        return {}
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Saves the checkpoint and the state of an iteration; of -1, the end of training, the checkpoint `latest`.
@@ -225,6 +226,7 @@ class ResilientSRModel(FastSRModel):
             'position': position, 'random': random, 'scaler': self.scaler.state_dict(), 'guard': self.guard.state_dict(),
             'best_metrics': getattr(self, 'best_metric_results', {}), 'options': self._options, 'good_iter': self._good_iter,
             'validated': [name for name, last in self._validated.items() if last == iteration],
+            'networks': {name: self.get_bare_model(network).state_dict() for name, network in self.more_networks().items()},
         }
 
     def _gpus(self) -> list[int]:
@@ -239,7 +241,7 @@ class ResilientSRModel(FastSRModel):
         Where the option file has changed since, it is followed; what has changed is said.
 
         Raises:
-            VapsrError: The optimizer's moments do not fit the option file.
+            VapsrError: The optimizer state does not fit the option file.
         """
         # The first step of a resumed optimizer comes after the schedule's.
         warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step')
@@ -248,13 +250,10 @@ class ResilientSRModel(FastSRModel):
         if 'random' not in resume_state:
             get_root_logger().warning('The training state is BasicSR\'s own: it lacks the position in the epoch, which '
                                       'begins anew, the random states, the best metrics and the losses before')
-            self._load_moments(resume_state)
+            self._load_more(resume_state)
             self._load_schedule(resume_state)
             return
         changes = training_state.changed_options(resume_state['options'], self._options)
-        if any(change.startswith('train.optim_g.amsgrad') for change in changes):
-            raise VapsrError('train.optim_g.amsgrad is not what the training state was saved with, whose moments do not fit it: '
-                             'set it back, or begin a new run from the weights with path.pretrain_network_g')
         if changes:
             get_root_logger().warning('The options are not those that the training state was saved with, and the new ones '
                                       f'are used: {"; ".join(changes)}')
@@ -264,12 +263,12 @@ class ResilientSRModel(FastSRModel):
         best = {name: record for name, record in resume_state['best_metrics'].items() if record.keys() == metrics}
         if best:
             self.best_metric_results = best
-        self._load_moments(resume_state)
+        self._load_more(resume_state, changes)
         if any(map(training_state.is_schedule, changes)):
             self._play_schedule(resume_state['iter'])
         else:
             self._load_schedule(resume_state)
-        if changes:
+        if any(map(training_state.changes_losses, changes)):
             self.guard.forget_losses()
         self._find_good(resume_state['good_iter'])
         if self.opt['rank'] < len(resume_state['random']):
@@ -282,15 +281,38 @@ class ResilientSRModel(FastSRModel):
             self._good = paths[0].read_bytes(), paths[1].read_bytes()
             self._good_iter = iteration
 
-    def _load_moments(self, state: dict[str, Any]) -> None:
-        """The optimizers' moments; the settings stay those of the option file."""
-        for optimizer, saved in zip(self.optimizers, state['optimizers']):
-            optimizer.load_state_dict(saved | {'param_groups': optimizer.state_dict()['param_groups']})
+    def _load_more(self, state: dict[str, Any], changes: Sequence[str] = ()) -> None:
+        """The weights of further networks, and what the optimizers keep; the settings stay those of the option file.
+
+        Args:
+            state: The training state.
+            changes: What has changed in the options since, as `changed_options` says it.
+
+        Raises:
+            VapsrError: The state is not of such networks and optimizers.
+        """
+        networks, saved = self.more_networks(), state.get('networks', {})
+        if networks.keys() != saved.keys() or len(state['optimizers']) != len(self.optimizers):
+            have, want = (f'{number} optimizers and the networks {", ".join(["g", *names])}' for number, names in (
+                (len(state['optimizers']), saved), (len(self.optimizers), networks)))
+            raise VapsrError(f'the training state is of another model class than {type(self).__name__}: it has {have}, '
+                             f'not {want}')
+        for name, network in networks.items():
+            self.get_bare_model(network).load_state_dict(saved[name])
+        culprits = [change.partition(':')[0] for change in changes if change.startswith(('train.freeze', 'train.optim_'))]
+        try:
+            if 'train.freeze' in culprits:
+                raise ValueError('it is of other parameters')
+            for optimizer, optimizer_state in zip(self.optimizers, state['optimizers']):
+                load_optimizer_state(optimizer, optimizer_state)
+        except ValueError as error:
+            raise VapsrError(f'{" or ".join(culprits) or "train.optim_g"} is not what the training state was saved with, whose '
+                             f'optimizer state does not fit it ({error}): set it back, or begin a new run from the weights with '
+                             f'path.pretrain_network_g') from None
 
     def _load_schedule(self, state: dict[str, Any]) -> None:
         for optimizer, saved in zip(self.optimizers, state['optimizers']):
-            for group, saved_group in zip(optimizer.param_groups, saved['param_groups']):
-                group['lr'], group['initial_lr'] = saved_group['lr'], saved_group['initial_lr']
+            load_rates(optimizer, saved)
         for scheduler, saved in zip(self.schedulers, state['schedulers']):
             scheduler.load_state_dict(saved)
 
@@ -298,4 +320,4 @@ class ResilientSRModel(FastSRModel):
         """The learning rate as it would be had the options always been those of now."""
         for number in range(1, iteration + 1):
             self.update_learning_rate(number, self.opt['train'].get('warmup_iter', -1))
-        self._scale_learning_rate(self.guard.lr_scale)
+        scale_rates(self.optimizers, self.schedulers, self.guard.lr_scale)

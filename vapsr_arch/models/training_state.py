@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-# Keys that do not change what is learnt: `total_iter` only says when to stop.
+# Keys that do not change what is learnt.
 _WITHOUT_EFFECT = {
     'datasets.train': ('name', 'phase', 'scale', 'num_worker_per_gpu', 'prefetch_mode', 'num_prefetch_queue', 'pin_memory',
                        'persistent_workers', 'use_shuffle'),
-    'train': ('total_iter', 'nan_guard', 'compile'),
+    'train': ('nan_guard', 'compile'),
 }
-_SCHEDULE = ('train.optim_g.', 'train.scheduler.', 'train.warmup_iter')
+_SCHEDULE = ('train.optim_', 'train.scheduler.', 'train.warmup_iter')
+_END = 'train.total_iter'  # says when to stop: named where it changes, and nothing follows from it
 
 
 def random_state(devices: list[int]) -> dict[str, Any]:
@@ -64,6 +65,7 @@ def _flat(section: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]
 
 def changed_options(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs between two `deciding_options`, as `train.optim_g.lr: 0.001 -> 0.0005`."""
+    before = {_END: now[_END], **before} if _END in now else before  # states did not always have it
     keys = [*before, *(key for key in now if key not in before)]
     return [f'{key}: {before.get(key, "not set")} -> {now.get(key, "not set")}' for key in keys
             if before.get(key) != now.get(key)]
@@ -72,3 +74,8 @@ def changed_options(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def is_schedule(change: str) -> bool:
     """Whether one of `changed_options` concerns the optimizer or its learning rate."""
     return change.startswith(_SCHEDULE)
+
+
+def changes_losses(change: str) -> bool:
+    """Whether losses before and after one of `changed_options` cannot be compared."""
+    return not change.startswith(_END)

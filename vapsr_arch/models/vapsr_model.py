@@ -17,6 +17,7 @@ from tqdm import tqdm
 from vapsr_arch.data.images import write_png
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
+from vapsr_arch.models.optimization import full_halo
 from vapsr_arch.models.out_of_memory import memory_explained
 from vapsr_arch.models.resilience import ResilientSRModel
 from vapsr_arch.models.stopping import stop_signals
@@ -27,11 +28,16 @@ from vapsr_arch.weights.spandrel_networks import SpandrelNetwork
 class VapSRModel(ResilientSRModel):
     """Trains, validates and tests a super-resolution network through BasicSR's loops.
 
+    A subclass, registered with BasicSR's MODEL_REGISTRY, may override `compute_losses` (what is minimised),
+    `init_training_settings` and `setup_optimizers` (further networks, and optimizers in `optimizers`), `more_networks` (which of
+    them lie in the training state), `feed_data` and `test`; guard, exact resume, states and log then are its own, too.
+
     Args:
         opt: BasicSR's options.
 
     Raises:
-        VapsrError: The GPUs asked for are not there, a test has no checkpoint, or a checkpoint cannot be loaded.
+        VapsrError: The GPUs asked for are not there, a test has no checkpoint, a checkpoint cannot be loaded, or the network
+            cannot be tested in tiles.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -42,6 +48,8 @@ class VapSRModel(ResilientSRModel):
         if not opt['is_train'] and not opt['path'].get('pretrain_network_g'):
             raise VapsrError(f'{opt["name"]}: a test needs a checkpoint: set path.pretrain_network_g')
         super().__init__(opt)
+        if 'tile' in opt.get('val', {}):
+            full_halo(self.get_bare_model(self.net_g))
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None) -> None:
         """Loads a checkpoint, by the rules of `vapsr_arch.weights`.
@@ -93,7 +101,7 @@ class VapSRModel(ResilientSRModel):
                         disable=rank > 0 or not self.opt['val'].get('pbar', False))
         for index, data in zip(share, progress):
             name = Path(data['lq_path'][0]).stem
-            with memory_explained(f'{dataset.opt["name"]}, {name}', 'use a smaller image, or other hardware'):
+            with memory_explained(f'{dataset.opt["name"]}, {name}', 'use a smaller image, set val.tile, or use other hardware'):
                 image, gt = self._enlarge(data)
             if save_img:
                 write_png(self._image_path(dataset.opt['name'], name, current_iter), image)

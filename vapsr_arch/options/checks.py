@@ -30,7 +30,7 @@ def cross_checks(options: dict[str, Any], is_train: bool) -> Iterator[tuple[str,
             for name in ('gt_size', 'use_hflip', 'use_rot', *needed) if own else needed:
                 if name not in dataset:
                     yield f'{key}.{name}', 'is required for training'
-            if dataset.get('gt_size', 0) % scale:
+            if own and dataset.get('gt_size', 0) % scale:
                 yield f'{key}.gt_size', f'{dataset["gt_size"]} is not a multiple of the scale {scale}'
             if dataset.get('prefetch_mode') == 'cuda' and dataset.get('pin_memory') is False:
                 yield f'{key}.prefetch_mode', 'cuda needs pin_memory: true'
@@ -80,6 +80,8 @@ def _accumulation_checks(train: dict[str, Any], dataset: dict[str, Any]) -> Iter
     for name, loss in losses_of(train).items():
         if parts > 1 and loss.get('reduction', 'mean') != 'mean':
             yield 'train.accumulate', f'needs a loss that is a mean: set {name}.reduction: mean'
+        elif loss.get('reduction') == 'none':
+            yield f'train.{name}.reduction', 'none gives no single number: set mean or sum'
 
 
 def _schedule_checks(train: dict[str, Any]) -> Iterator[tuple[str, str]]:

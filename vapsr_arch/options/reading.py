@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from vapsr_arch.errors import OptionsError
 from vapsr_arch.options.checks import cross_checks
 from vapsr_arch.options.faults import fault, nearest
-from vapsr_arch.options.schema import OWN_MODELS, Options
+from vapsr_arch.options.schema import OWN_DATASETS, OWN_MODELS, ForeignDataset, Options
 from vapsr_arch.options.yaml_files import override, read_yaml
 
 _TAGS = ('own', 'foreign', 'steps', 'cosine')  # pydantic puts a union's choice into locations
@@ -28,9 +28,16 @@ def _describe(path: str | os.PathLike, error: ValidationError) -> Iterator[str]:
 
 
 def _without_none(section: dict[str, Any]) -> dict[str, Any]:
-    """A key left empty (`~`) means the same as a key left out; not so among the arguments of a `Typed` callable."""
-    return {key: value if key == 'metrics' or key.startswith('network_') or key.endswith('_opt') or not isinstance(value, dict)
-            else _without_none(value) for key, value in section.items() if value is not None}
+    """A key left empty (`~`) means the same as a key left out; not so among the arguments of a class or a function."""
+    return {key: value if key in ('datasets', 'metrics') or key.startswith('network_') or key.endswith('_opt')
+            or not isinstance(value, dict) else _without_none(value) for key, value in section.items() if value is not None}
+
+
+def _dataset_without_none(dataset: dict[str, Any]) -> dict[str, Any]:
+    """The same for a data set; a class of others may ask for what is empty."""
+    foreign = dataset['type'] not in OWN_DATASETS
+    return {key: value for key, value in dataset.items()
+            if value is not None or (foreign and key not in ForeignDataset.model_fields)}
 
 
 def _fill(options: dict[str, Any], is_train: bool) -> None:
@@ -65,6 +72,7 @@ def load_options(path: str | os.PathLike, is_train: bool, overrides: Sequence[st
     try:
         model = Options.model_validate(raw, context={'open': raw.get('model_type') not in OWN_MODELS})
         options = _without_none(model.model_dump(exclude_unset=True))
+        options['datasets'] = {phase: _dataset_without_none(dataset) for phase, dataset in options['datasets'].items()}
     except ValidationError as error:
         raise OptionsError('\n'.join(_describe(path, error))) from None
     faults = [fault(path, key, text) for key, text in cross_checks(options, is_train)]

@@ -53,8 +53,9 @@ class Section(BaseModel):
         if cls.suffixes:
             unknown = [key for key in unknown if not (isinstance(key, str) and key.endswith(cls.suffixes))]
         if cls.for_models and (info.context or {}).get('open'):
+            absent = [key for key in cls.model_fields if value.get(key) is None]  # beside the right key, another one is meant
             unknown = [key for key in unknown if not isinstance(key, str) or (
-                not key.startswith(cls.prefixes or ('\0',)) and difflib.get_close_matches(key, cls.model_fields, 1, _MISSPELT))]
+                not key.startswith(cls.prefixes or ('\0',)) and difflib.get_close_matches(key, absent, 1, _MISSPELT))]
         if unknown:
             raise PydanticCustomError('unknown_keys', 'unknown keys', {'unknown': unknown, 'known': list(cls.model_fields)})
         return value
@@ -71,9 +72,24 @@ class IOBackend(Section):
     type: Literal['disk', 'lmdb']
 
 
-class Dataset(Section):
+class ForeignDataset(BaseModel):
+    """A data set of another class: the keys that the loader reads are checked, all others are that class's own."""
+
+    model_config = ConfigDict(strict=True, extra='allow')
     name: str
     type: str
+    num_worker_per_gpu: Whole | None = None
+    batch_size_per_gpu: Positive | None = None
+    dataset_enlarge_ratio: Positive = 1
+    # cuda copies the next batch to the GPU while this one is worked on, and is what a GPU uses if nothing is given; cpu reads
+    # in a thread, num_prefetch_queue batches ahead. Workers read ahead on their own.
+    prefetch_mode: Literal['cpu', 'cuda'] | None = None
+    num_prefetch_queue: Positive | None = None
+    pin_memory: bool | None = None
+    persistent_workers: bool | None = None
+
+
+class Dataset(ForeignDataset, Section):
     dataroot_gt: str | None = None
     dataroot_lq: str | None = None
     meta_info_file: str | None = None
@@ -88,24 +104,6 @@ class Dataset(Section):
     channel_permutation: Fraction | None = None  # the probability that a sample's channels are permuted; 0 if not given
     negative: Fraction | None = None  # the probability that a sample is turned into its negative; 0 if not given
     use_shuffle: bool | None = None  # no code reads it; the field's option files have it
-    num_worker_per_gpu: Whole | None = None
-    batch_size_per_gpu: Positive | None = None
-    dataset_enlarge_ratio: Positive = 1
-    # cuda copies the next batch to the GPU while this one is worked on, and is what a GPU uses if nothing is given; cpu reads
-    # in a thread, num_prefetch_queue batches ahead. Workers read ahead on their own.
-    prefetch_mode: Literal['cpu', 'cuda'] | None = None
-    num_prefetch_queue: Positive | None = None
-    pin_memory: bool | None = None
-    persistent_workers: bool | None = None
-
-
-class ForeignDataset(Dataset):
-    """A data set of another class: the keys that the loader reads are checked, all others are that class's own."""
-
-    @model_validator(mode='before')
-    @classmethod
-    def known_keys(cls, value: Any, info: ValidationInfo) -> Any:
-        return value
 
 
 def _kind(own: tuple[str, ...]) -> Any:
@@ -185,7 +183,7 @@ class Train(Section):
     channels_last: bool | None = None  # the weights' memory format, and with it that of the features; true if not given
     nan_guard: NanGuard | None = None  # on with its defaults if not given
     ema_decay: Fraction | None = None
-    freeze: list[str] | None = None  # patterns such as body.*: parameters of these names are not trained
+    freeze: list[str] | None = None  # parameters of these names are not trained; wildcards as in a shell: [conv_first.*]
     optim_g: Annotated[Annotated[Optimizer, Tag('own')] | Annotated[Typed, Tag('foreign')], _kind(_OWN_OPTIMIZERS)]
     scheduler: Annotated[Annotated[MultiStep, Tag('steps')] | Annotated[CosineRestart, Tag('cosine')]
                          | Annotated[Typed, Tag('foreign')], Discriminator(_scheduler_kind)]
@@ -201,6 +199,9 @@ class Validation(Section):
     suffix: str | None = None
     pbar: bool | None = None
     self_ensemble: bool | None = None  # test with the mean over eight flips and rotations, eight times as slow
+    # Test in tiles of so many LR pixels, which takes less memory: the same result to float rounding, for networks whose output
+    # depends on a part of the image alone (not IMDN, RFDN, BSRN).
+    tile: Positive | None = None
     metrics: dict[str, Typed] | None = None
 
 

@@ -1,19 +1,29 @@
 """What BasicSR's own model classes need on today's stack and on CPUs: replacements in the table of `pipeline.patches`."""
 
+import http.client
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.utils import DiffJPEG as BasicSRDiffJPEG
 from basicsr.utils import USMSharp as BasicSRUSMSharp
 from basicsr.utils import get_root_logger
+from basicsr.utils.img_process_util import filter2D as basicsr_filter2D
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.models.resilience import ResilientSRModel
 from vapsr_arch.models.schedules import make_optimizer, make_scheduler
 from vapsr_arch.weights.networks import load_into
 from vapsr_arch.weights.spandrel_networks import SpandrelNetwork
+
+_PRETRAINED = Path('experiments/pretrained_models')  # where BasicSR looks for the weights of VGG19, under the current folder
+_OWN_KEYS = {  # of the option file, which VapSRModel alone reads
+    'train': ('amp', 'accumulate', 'grad_clip_norm', 'compile', 'channels_last', 'nan_guard', 'freeze'),
+    'val': ('self_ensemble', 'tile'), 'logger': ('keep_last',)}
 
 
 def get_optimizer(self: Any, optim_type: str, params: Any, lr: float | None = None, **kwargs: Any) -> torch.optim.Optimizer:
@@ -31,10 +41,21 @@ def setup_schedulers(self: Any) -> None:
 def model_to_device(self: Any, net: nn.Module) -> nn.Module:
     """Moves a network to the model's device, and wraps it for several processes or GPUs."""
     net = net.to(self.device)
+    net.register_forward_hook(_contiguous)
     if self.opt['dist']:
         devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
         return DistributedDataParallel(net, devices, find_unused_parameters=self.opt.get('find_unused_parameters', False))
     return DataParallel(net) if self.opt['num_gpu'] > 1 else net
+
+
+def _contiguous(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """Lays images out as BasicSR's discriminators need them, which take `view`s; VapSR's are in channels_last."""
+    return output.contiguous() if isinstance(output, Tensor) else output
+
+
+def filter2D(image: Tensor, kernel: Tensor) -> Tensor:
+    """BasicSR's, for images in any layout; arguments as there."""
+    return basicsr_filter2D(image.contiguous(), kernel)
 
 
 def load_network(self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None) -> None:
@@ -47,12 +68,11 @@ def load_network(self: Any, net: nn.Module, load_path: str, strict: bool = True,
     if isinstance(net, SpandrelNetwork):
         get_root_logger().info(f'{net.architecture}: recognised by spandrel, all tensors loaded from {load_path}')
         return
-    label = 'd' if net is self.get_bare_model(getattr(self, 'net_d', net)) and hasattr(self, 'net_d') else 'g'
-    asked = self.opt['path'].get(f'param_key_{label}')
-    if self.opt['path'].get('resume_state'):
+    label = next((name.removeprefix('net_') for name, value in vars(self).items()
+                  if name.startswith('net_') and isinstance(value, nn.Module) and self.get_bare_model(value) is net), 'g')
+    asked = None if label.endswith('_ema') else self.opt['path'].get(f'param_key_{label}')
+    if self.opt['path'].get('resume_state') and not label.endswith('_ema'):
         asked = 'params'
-    if net is getattr(self, 'net_g_ema', None):
-        asked = None
     get_root_logger().info(load_into(net, load_path, asked, strict))
 
 
@@ -84,6 +104,9 @@ def pool_on_device(module: str, name: str) -> Callable[[Any], None]:
     def dequeue_and_enqueue(self: Any) -> None:
         """BasicSR's own; its pool is there already, so that it does not make one on a GPU."""
         if not hasattr(self, 'queue_lr'):
+            batch = self.lq.shape[0]
+            if self.queue_size % batch:
+                raise VapsrError(f'queue_size: {self.queue_size} is not a multiple of the batch size {batch}')
             self.queue_lr, self.queue_gt = (_pool(image, self.queue_size) for image in (self.lq, self.gt))
             self.queue_ptr = 0
         original(self)
@@ -92,3 +115,47 @@ def pool_on_device(module: str, name: str) -> Callable[[Any], None]:
 
 def _pool(image: Tensor, size: int) -> Tensor:
     return torch.zeros(size, *image.shape[1:], device=image.device)
+
+
+class VGGNetworks:
+    """In place of torchvision's module `vgg` in BasicSR's perceptual loss: where its weights come from, and what to do if not.
+
+    Every name is a function that builds the network of that name, as `vgg19(pretrained=True)`.
+    """
+
+    def __getattr__(self, name: str) -> Callable[..., nn.Module]:
+        def build(pretrained: bool = False) -> nn.Module:
+            """The network, with the weights that torchvision's authors trained on ImageNet if they are asked for.
+
+            Raises:
+                VapsrError: They are not there and cannot be downloaded.
+            """
+            from torchvision.models import get_model, get_model_weights
+            network = get_model(name, weights=None, init_weights=False)
+            if pretrained:
+                url = get_model_weights(name).IMAGENET1K_V1.url
+                _load_pretrained(network, url, _PRETRAINED / url.rpartition('/')[2])
+            return network
+        return build
+
+
+def _load_pretrained(network: nn.Module, url: str, path: Path) -> None:
+    if path.is_file():
+        get_root_logger().info(load_into(network, path))
+        return
+    try:
+        weights = torch.hub.load_state_dict_from_url(url, map_location='cpu', check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise VapsrError(f'a loss needs the weights {path.name}, and {url} cannot be downloaded ({error}): download it '
+                         f'elsewhere, and put it into {path.parent}/') from None
+    network.load_state_dict(weights)
+
+
+def gaps_of(model: Any, opt: dict[str, Any]) -> str | None:
+    """A sentence about what a model class lacks of VapSRModel, and what the options ask for in vain; None if nothing."""
+    if isinstance(model, ResilientSRModel):
+        return None
+    unread = [f'{section}.{key}' for section, keys in _OWN_KEYS.items() for key in keys if key in opt.get(section, {})]
+    return (f'{opt["model_type"]} is not a VapSRModel: no guard against NaN, no best checkpoint; a signal ends it without '
+            f'saving; a resumed run begins its epoch again, with other random numbers; files are not written whole'
+            + (f'. It may not read {", ".join(unread)}' if unread else ''))

@@ -1,6 +1,7 @@
 """Checks what `type` names in an option file, and its arguments, against BasicSR's registries and torch."""
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.errors import OptionsError, VapsrError
 from vapsr_arch.options.faults import fault, nearest
-from vapsr_arch.options.schema import BASICSR_SCHEDULERS, OWN_DATASETS, OWN_MODELS, losses_of
+from vapsr_arch.options.schema import OWN_DATASETS, OWN_MODELS, losses_of
 from vapsr_arch.pipeline.networks import ADAPTATIONS, SPANDREL, network_class, parameters_of
 from vapsr_arch.pipeline.plugins import names_class_of_file
 from vapsr_arch.pipeline.registration import REPLACEMENTS, registered
@@ -24,7 +25,7 @@ def _argument_faults(function: Callable, arguments: dict[str, Any], given: set[s
         parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(function).parameters.values())
     for name in arguments:
         if name not in parameters and name not in also and not takes_any:
-            yield f'{name}: unknown key' + nearest(name, [*parameters, *also])
+            yield f'{name}: unknown key' + nearest(name, {*parameters, *also})
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in arguments:
             yield f'{name}: is required'
@@ -41,20 +42,83 @@ def _named(options: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Callab
 def _called(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Callable], set[str], set[str]]]:
     """What is called with arguments: (key, section, those known, arguments that BasicSR passes, keys that may be there)."""
     from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
+
+    from vapsr_arch.models.schedules import known_optimizers, known_schedulers
     train = options.get('train', {})
     for name, loss in losses_of(train).items():
         yield f'train.{name}', loss, registered(LOSS_REGISTRY), set(), set()
     for name, metric in options.get('val', {}).get('metrics', {}).items():
         yield f'val.metrics.{name}', metric, registered(METRIC_REGISTRY), {'img', 'img2'}, {'better'}
-    optimizers = {name: value for name, value in vars(torch.optim).items()
-                  if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer}
     for name in [name for name in train if name.startswith('optim_')]:
-        yield f'train.{name}', train[name], optimizers, {'params'}, set()
-    if train and train['scheduler']['type'] not in BASICSR_SCHEDULERS:
-        schedulers = {name: value for name, value in vars(torch.optim.lr_scheduler).items()
-                      if isinstance(value, type) and issubclass(value, torch.optim.lr_scheduler.LRScheduler)}
-        known = {name: value for name, value in schedulers.items() if name not in ('LRScheduler', 'ReduceLROnPlateau')}
-        yield 'train.scheduler', train['scheduler'], known | dict.fromkeys(BASICSR_SCHEDULERS, object), {'optimizer'}, set()
+        yield f'train.{name}', train[name], known_optimizers(), {'params'}, set()
+    if train:
+        yield 'train.scheduler', train['scheduler'], known_schedulers(), {'optimizer', 'last_epoch'}, set()
+
+
+def _training_faults(path: str | os.PathLike, train: dict[str, Any]) -> Iterator[str]:
+    """What torch has against the values of optimizers and schedule; their names and arguments are known to be right."""
+    from vapsr_arch.models.schedules import make_optimizer, make_scheduler
+    for key in [key for key in train if key.startswith('optim_')]:
+        try:
+            optimizer = make_optimizer(train[key]['type'], [torch.nn.Parameter(torch.zeros(1))],
+                                       **{name: value for name, value in train[key].items() if name != 'type'})
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            yield fault(path, f'train.{key}', str(error))
+            continue
+        arguments = {name: value for name, value in train['scheduler'].items() if name != 'type'}
+        try:
+            scheduler = make_scheduler(train['scheduler']['type'], optimizer, **arguments)
+        except (TypeError, ValueError, AssertionError, ZeroDivisionError) as error:
+            yield fault(path, 'train.scheduler', str(error))
+            return
+        steps = getattr(scheduler, 'total_steps', math.inf)  # OneCycleLR ends with an error after them
+        if steps < train['total_iter']:
+            yield fault(path, 'train.scheduler.total_steps', f'{steps}, less than total_iter {train["total_iter"]}')
+            return
+
+
+def _loss_faults(path: str | os.PathLike, options: dict[str, Any]) -> Iterator[str]:
+    """Losses that VapSRModel cannot call with output and ground truth."""
+    from basicsr.losses.gan_loss import GANLoss
+    from basicsr.utils.registry import LOSS_REGISTRY
+    if options['model_type'] not in OWN_MODELS:
+        return
+    known = registered(LOSS_REGISTRY)
+    for name, loss in losses_of(options.get('train', {})).items():
+        kind = known.get(loss['type'])
+        if not inspect.isclass(kind):
+            continue
+        if issubclass(kind, GANLoss):
+            yield fault(path, f'train.{name}', f'{loss["type"]} needs a discriminator, which {options["model_type"]} does not '
+                                               f'train: set model_type: ESRGANModel or SRGANModel, with network_d and optim_d')
+            continue
+        try:
+            inspect.signature(kind.forward).bind(None, None, None)
+        except TypeError:
+            if len(parameters_of(kind.forward)) > 2:
+                yield fault(path, f'train.{name}', f'{loss["type"]} takes {", ".join([*parameters_of(kind.forward)][1:])}; '
+                                                   f'{options["model_type"]} has an output and its ground truth')
+
+
+def _model_faults(path: str | os.PathLike, options: dict[str, Any]) -> Iterator[str]:
+    """What BasicSR's own model classes need and do not ask for by a sentence."""
+    from basicsr.models.sr_model import SRModel
+    from basicsr.models.srgan_model import SRGANModel
+    from basicsr.models.swinir_model import SwinIRModel
+    from basicsr.utils.registry import MODEL_REGISTRY
+    name = options['model_type']
+    model = registered(MODEL_REGISTRY).get(name)
+    if name in OWN_MODELS or not inspect.isclass(model) or not issubclass(model, SRModel):
+        return
+    if issubclass(model, SwinIRModel) and not isinstance(options['network_g'].get('window_size'), int):
+        yield fault(path, 'network_g.window_size', f'{name} reads it, to pad images to multiples of it: it must be given')
+    if 'train' not in options:
+        if not options['path'].get('pretrain_network_g'):
+            yield fault(path, 'path.pretrain_network_g', 'is required: a test needs a checkpoint')
+    elif issubclass(model, SRGANModel):
+        for section, key in ((options, 'network_d'), (options['train'], 'optim_d'), (options['train'], 'gan_opt')):
+            if key not in section:
+                yield fault(path, key if section is options else f'train.{key}', f'is required by {name}')
 
 
 def _network_faults(path: str | os.PathLike, key: str, network: dict[str, Any]) -> list[str]:
@@ -96,8 +160,11 @@ def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
         arguments = {name: value for name, value in entry.items() if name != 'type'}
         if entry['type'] not in known:
             faults.append(fault(path, f'{key}.type', f'{entry["type"]} is not registered' + nearest(entry['type'], known)))
-        elif known[entry['type']] is not object:
+        else:
             faults += [f'{path}: {key}.{text}' for text in _argument_faults(known[entry['type']], arguments, given, also)]
+    faults += [*_loss_faults(path, options), *_model_faults(path, options)]
+    if not faults and 'train' in options:
+        faults += _training_faults(path, options['train'])
     spandrel = [key for key in options if key.startswith('network_') and options[key]['type'] == SPANDREL]
     for key in spandrel:
         if 'train' in options:
@@ -128,10 +195,10 @@ def check_wandb(options: dict[str, Any]) -> None:
 
 def unchecked_keys(options: dict[str, Any]) -> Iterator[str]:
     """Sentences about keys that only a class of others knows, and that are therefore checked against nothing."""
-    from vapsr_arch.options.schema import Dataset, Options, Train
+    from vapsr_arch.options.schema import ForeignDataset, Options, Train
     for phase, dataset in options['datasets'].items():
         if dataset['type'] not in OWN_DATASETS:
-            keys = [key for key in dataset if key not in Dataset.model_fields]
+            keys = [key for key in dataset if key not in ForeignDataset.model_fields]
             if keys:
                 yield f'datasets.{phase}: {dataset["type"]} gets {", ".join(keys)}, which are not checked'
     if options['model_type'] not in OWN_MODELS:

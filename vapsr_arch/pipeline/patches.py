@@ -72,9 +72,15 @@ PATCHES = (
          'gives DistributedDataParallel the number of a GPU on a CPU, too'),
         ('load_network', basicsr_models.load_network, 'basicsr/models/base_model.py:278',
          'takes the wrong weights of a file that holds several, or a KeyError'))),
+    Patch('basicsr.archs.vgg_arch', 'vgg', basicsr_models.VGGNetworks(), 'basicsr/archs/vgg_arch.py:99',
+          'weights that cannot be downloaded are a traceback'),
+    Patch('basicsr.archs.vgg_arch', 'VGG_PRETRAIN_PATH', '', 'basicsr/archs/vgg_arch.py:8',
+          'takes the weights of VGG19 for every other VGG, too; VGGNetworks looks in the same folder'),
     *(Patch(f'basicsr.models.{module}_model', name, replacement, f'basicsr/models/{module}_model.py:26', 'needs a GPU: .cuda()')
       for module in ('realesrnet', 'realesrgan')
       for name, replacement in (('DiffJPEG', basicsr_models.DiffJPEG), ('USMSharp', basicsr_models.USMSharp))),
+    *(Patch(f'basicsr.models.{module}_model', 'filter2D', basicsr_models.filter2D, 'basicsr/utils/img_process_util.py:29',
+            'a view of an image that is not contiguous, on a CPU') for module in ('realesrnet', 'realesrgan')),
     *(Patch(f'basicsr.models.{module}_model:{name}', '_dequeue_and_enqueue', basicsr_models.pool_on_device(module, name),
             f'basicsr/models/{module}_model.py:43', 'needs a GPU: .cuda()')
       for module, name in (('realesrnet', 'RealESRNetModel'), ('realesrgan', 'RealESRGANModel'))),

@@ -11,6 +11,7 @@ from typing import Any
 
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.pipeline import loaders
+from vapsr_arch.pipeline.basicsr_models import gaps_of
 from vapsr_arch.pipeline.run import Run
 
 _FORMAT = '%(asctime)s %(levelname)s: %(message)s'  # of basicsr/utils/logger.py
@@ -98,9 +99,14 @@ def missing_root(dataset: dict[str, Any]) -> str | None:
 
 
 def build_model(opt: dict[str, Any]) -> Any:
-    """The model that was prepared, or a new one."""
+    """The model that was prepared, or a new one; of a model class of others it is said what it lacks."""
     from basicsr.models import build_model as basicsr_build_model
-    return opt['run'].prepared.pop('model', None) or basicsr_build_model(opt)
+    from basicsr.utils import get_root_logger
+    model = opt['run'].prepared.pop('model', None) or basicsr_build_model(opt)
+    gaps = gaps_of(model, opt) if opt['is_train'] else None
+    if gaps and opt['rank'] == 0:
+        get_root_logger().warning(gaps)
+    return model
 
 
 def build_dataset(dataset_opt: dict[str, Any]) -> Any:

@@ -10,6 +10,8 @@ from vapsr_arch.archs import NETWORKS
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.weights.checkpoints import load_state_dict
 
+_NAMED = 5  # tensors that a sentence names
+
 
 def infer(state_dict: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]] | None:
     """The name of the network that weights belong to, of `NETWORKS`, and its arguments; None if unknown."""
@@ -81,7 +83,7 @@ def load_into(network: nn.Module, path: str | os.PathLike, param_key: str | None
         strict: Whether every layer must fit; otherwise those that do are loaded.
 
     Returns:
-        A sentence for the log: what was loaded.
+        A sentence for the log: what was loaded and what was left, of the network and of the file.
 
     Raises:
         VapsrError: The weights do not fit, or, not strictly, not one layer does; the sentence names the first layer, both
@@ -97,4 +99,13 @@ def load_into(network: nn.Module, path: str | os.PathLike, param_key: str | None
                          + (f'; the file is a {known}' if known else ''))
     network.load_state_dict(fitting, strict=False)
     loaded = f'{len(fitting)} of {len(own)} tensors' if wrong else 'all tensors'
-    return f'{type(network).__name__}: {loaded} loaded from {path}' + (f', key {key}' if key else '')
+    left = ''.join(f'; {what} {_first_names([name for name in names if name not in fitting])}'
+                   for what, names in (('the network keeps its own', own), ('the file\'s are not used:', state_dict))
+                   if names.keys() - fitting.keys())
+    return f'{type(network).__name__}: {loaded} loaded from {path}' + (f', key {key}' if key else '') + left
+
+
+def _first_names(names: list[str]) -> str:
+    """Some of many names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ', '.join(names[:_NAMED]) + (f' and {more} more' if more > 0 else '')

@@ -3,10 +3,12 @@
 import itertools
 
 import numpy as np
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
-from vapsr_arch.inference.tiles import spans, tiles
+from vapsr_arch.archs.common.tiles import spans, tiles, upscaled_in_tiles
 
 
 @given(size=st.integers(1, 700), tile=st.integers(1, 200), halo=st.integers(0, 60), min_size=st.sampled_from((1, 15)))
@@ -36,3 +38,13 @@ def test_tiles_cover_an_image() -> None:
         covered[tile.rows.first:tile.rows.last, tile.columns.first:tile.columns.last] += 1
     assert (covered == 1).all()
     assert sum(tile.area for tile in tiles(50, 90, 16, 4)) == 50 * 90
+
+
+@settings(max_examples=20, deadline=None)
+@given(height=st.integers(1, 60), width=st.integers(1, 60), tile=st.integers(4, 20))
+def test_tiles_make_what_the_whole_image_does(height: int, width: int, tile: int) -> None:
+    def network(x: torch.Tensor) -> torch.Tensor:
+        """Looks two pixels far, and upscales by 3."""
+        return F.avg_pool2d(x, 5, 1, 2).repeat_interleave(3, 2).repeat_interleave(3, 3)
+    image = torch.rand(2, 3, height, width, dtype=torch.float64)
+    torch.testing.assert_close(upscaled_in_tiles(network, image, tile, halo=2), network(image))

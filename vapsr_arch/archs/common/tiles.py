@@ -1,8 +1,10 @@
 """How an image is cut into tiles that a network sees with a halo: pixels around them that the result is not kept of."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
+
+from torch import Tensor
 
 _MULTIPLE = 16  # windows have sides of a multiple of it where they can, so that images of many sizes have windows of a few
 
@@ -52,3 +54,24 @@ def spans(size: int, tile: int, halo: int, min_size: int = 1) -> list[Span]:
 def tiles(height: int, width: int, tile: int, halo: int, min_size: int = 1) -> Iterator[Tile]:
     """Cuts an image, row by row; arguments as for `spans`."""
     return itertools.starmap(Tile, itertools.product(spans(height, tile, halo, min_size), spans(width, tile, halo, min_size)))
+
+
+def upscaled_in_tiles(network: Callable[[Tensor], Tensor], x: Tensor, tile: int, halo: int, min_size: int = 1) -> Tensor:
+    """What a network makes of an image, worked out tile by tile.
+
+    Args:
+        network: Takes N x C x H x W, returns N x C x sH x sW.
+        x: The image, N x C x H x W.
+        tile, halo, min_size: As for `spans`. With all the pixels that the network looks at as the halo the result is that of
+            the whole image, but for the rounding of floats.
+    """
+    result = None
+    for rows, columns in tiles(*x.shape[2:], tile, halo, min_size):
+        window = network(x[:, :, rows.start:rows.stop, columns.start:columns.stop])
+        scale = window.shape[2] // (rows.stop - rows.start)
+        if result is None:
+            result = window.new_empty(*window.shape[:2], x.shape[2] * scale, x.shape[3] * scale)
+        kept = [slice((span.first - span.start) * scale, (span.last - span.start) * scale) for span in (rows, columns)]
+        place = [slice(span.first * scale, span.last * scale) for span in (rows, columns)]
+        result[:, :, place[0], place[1]] = window[:, :, kept[0], kept[1]]
+    return result
