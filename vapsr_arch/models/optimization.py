@@ -159,10 +159,19 @@ class FastSRModel(SRModel):
         """The losses of some samples by name."""
         dtype = _AUTOCAST.get(self.opt['train'].get('amp'))
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            output = self.net_g(lq).float()
-            losses = {}
-            for key, criterion in self.criteria.items():
-                losses |= _named(key, criterion(output, gt))
+            return self.compute_losses(self.net_g(lq).float(), lq, gt)
+
+    def compute_losses(self, output: Tensor, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        """The losses of some samples, which are added up, by the names that they have in the log; for subclasses to add to.
+
+        Args:
+            output: What the network made of `lq`, float32, of the shape of `gt`.
+            lq: N x C x H x W.
+            gt: N x C x sH x sW.
+        """
+        losses = {}
+        for key, criterion in self.criteria.items():
+            losses |= _named(key, criterion(output, gt))
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     @torch.no_grad()

@@ -14,13 +14,14 @@ from vapsr_arch.options.schema import BASICSR_SCHEDULERS, OWN_DATASETS, OWN_MODE
 from vapsr_arch.pipeline.networks import ADAPTATIONS, SPANDREL, network_class, parameters_of
 from vapsr_arch.pipeline.plugins import names_class_of_file
 from vapsr_arch.pipeline.registration import REPLACEMENTS, registered
+from vapsr_arch.pipeline.repositories import is_pips
 
 
 def _argument_faults(function: Callable, arguments: dict[str, Any], given: set[str], also: set[str]) -> Iterator[str]:
     """What is wrong with the names of keyword arguments; `given` are passed by BasicSR, `also` may be there."""
     parameters = {name: parameter for name, parameter in parameters_of(function).items() if name not in given}
     # BasicSR's metrics take any keyword and ignore it; a function of others may have a use for it.
-    takes_any = not function.__module__.startswith(('basicsr.', 'vapsr_arch.')) and any(
+    takes_any = not is_pips(function.__module__) and any(
         parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(function).parameters.values())
     for name in arguments:
         if name not in parameters and name not in also and not takes_any:
