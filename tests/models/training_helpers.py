@@ -26,7 +26,7 @@ def states() -> list[str]:
 def at_iterations(monkeypatch: pytest.MonkeyPatch, iterations: Iterable[int],
                   change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
     """Changes the losses of some iterations of the runs in this process, before their gradients are taken."""
-    forward, optimize = FastSRModel._forward, FastSRModel.optimize_parameters
+    forward, optimize = FastSRModel.compute_losses, FastSRModel.optimize_parameters
     current = 0
 
     def note(model: FastSRModel, current_iter: int) -> None:
@@ -39,7 +39,7 @@ def at_iterations(monkeypatch: pytest.MonkeyPatch, iterations: Iterable[int],
         return change(losses) if current in iterations else losses
 
     monkeypatch.setattr(FastSRModel, 'optimize_parameters', note)
-    monkeypatch.setattr(FastSRModel, '_forward', changed)
+    monkeypatch.setattr(FastSRModel, 'compute_losses', changed)
 
 
 def signal_at(monkeypatch: pytest.MonkeyPatch, iteration: int, number: signal.Signals = signal.SIGTERM) -> None:

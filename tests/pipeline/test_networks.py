@@ -60,7 +60,8 @@ def test_basicsr_builds_the_same_network(own_plugins: None) -> None:
 
 @pytest.mark.parametrize('train', [
     {'optim_g': {'type': 'SGD', 'lr': 1e-3, 'momentum': 0.9}}, {'optim_g': {'type': 'RAdam', 'lr': 1e-3}},
-    {'scheduler': {'type': 'ExponentialLR', 'gamma': 0.5}}, {'scheduler': {'type': 'OneCycleLR', 'max_lr': 1e-3, 'total_steps': 9}},
+    {'scheduler': {'type': 'ExponentialLR', 'gamma': 0.5}},
+    {'scheduler': {'type': 'OneCycleLR', 'max_lr': 1e-3, 'total_steps': 9}},
     {'char_opt': {'type': 'CharbonnierLoss'}, 'tv_opt': {'type': 'MSELoss', 'loss_weight': 0.1}}])
 def test_what_torch_and_basicsr_have_by_name(train: dict, train_options: Callable[..., str],
                                              vapsr: Callable[..., Finished]) -> None:

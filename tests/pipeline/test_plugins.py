@@ -1,5 +1,6 @@
 """Plugins: the package of docs/extending.md through the commands; what files of other repositories find; what fails."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,11 +44,11 @@ def test_the_documented_package_trains_and_tests(plugin_package: Path, vapsr: Ca
     result = vapsr('train', '-opt', 'train_mine.yml')
     assert result.code == 0, result.err
     assert f'plugin: importing mine.net_arch ({Path("mine").resolve()})' in result.err
-    assert 'Model [ColourModel] is created' in result.err and 'Network [SmallNet] is created' in result.err
+    assert 'Model [MixingModel] is created' in result.err and 'Network [SmallNet] is created' in result.err
     log = next(line for line in result.err.splitlines() if 'iter 4/4' in line)
-    assert all(f'{name} ' in log for name in ('l_pix', 'l_edge', 'l_colour', 'grad_norm'))
-    assert result.out.count('NoisyDataset gets noise, which are not checked') == 1
-    assert result.out.count('ColourModel gets train.colour_weight, which are not checked') == 1
+    assert all(f'{name} ' in log for name in ('l_pix', 'l_edge', 'share', 'grad_norm'))
+    assert re.search(r"^datasets.train: not checked, being NoisyDataset's own: .*\bnoise\b", result.out, re.MULTILINE)
+    assert result.out.count("not checked, being MixingModel's own: train.mixing\n") == 1
     assert '# mae: ' in result.err and Path('experiments/mine/models/net_g_best_mae.pth').is_file()
 
     options = yaml.safe_load(Path('train_mine.yml').read_text())
@@ -56,7 +57,7 @@ def test_the_documented_package_trains_and_tests(plugin_package: Path, vapsr: Ca
     options['datasets'] = {'test': options['datasets']['val']}
     options['path'] = {'pretrain_network_g': 'experiments/mine/models/net_g_latest.pth'}
     Path('test_mine.yml').write_text(yaml.safe_dump(options, sort_keys=False))
-    plugins = ['net_arch', 'colour_model', 'mae_metric']
+    plugins = ['net_arch', 'mixing_model', 'mae_metric']
     result = vapsr('test', '-opt', 'test_mine.yml', *(word for name in plugins for word in ('--plugin', f'mine.{name}')))
     assert result.code == 0, result.err
     assert Path('results/mine/photos.csv').read_text().startswith('image,psnr,mae\n')
@@ -80,8 +81,8 @@ def test_the_documented_package_trains_in_two_processes(plugin_package: Path) ->
         process.join()
         assert process.exitcode == 0, log.read_text()
     texts = [log.read_text() for _, log in processes]
-    assert all('plugin: importing mine.colour_model' in text for text in texts)
-    assert sum(text.count('which are not checked') for text in texts) == 2
+    assert all('plugin: importing mine.mixing_model' in text for text in texts)
+    assert sum(text.count('not checked, being') for text in texts) == 2
     assert Path('experiments/mine/models/net_g_4.pth').is_file()
 
 
@@ -94,7 +95,7 @@ def test_the_documented_script_runs_basicsrs_own_pipeline(plugin_package: Path) 
         '    assert train.parse_options is parse_options and train.MessageLogger is MessageLogger\n'))
     result = subprocess.run([sys.executable, 'train.py', '-opt', 'train_mine.yml'], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert 'Model [ColourModel] is created' in result.stderr and 'l_colour: ' in result.stderr
+    assert 'Model [MixingModel] is created' in result.stderr and 'share: ' in result.stderr
     assert torch.load('experiments/mine/models/net_g_latest.pth').keys() == {'params', 'params_ema'}
 
 
@@ -133,11 +134,13 @@ def test_a_class_of_a_file_trains_resumes_and_tests(plugin_package: Path, train_
     ({'plugins': ['mine.nothing']}, 'plugin mine.nothing cannot be imported: there is no mine.nothing'),
     ({'plugins': ['mein']}, 'plugin mein: there is no such module, neither installed nor in '),
     ({'plugin': ['mine']}, "plugin: unknown key; did you mean 'plugins'?"),
-    ({'plugins': ['mine.colour_model'], 'model_type': 'ColorModel'}, "ColorModel is not registered; did you mean 'ColourModel'?"),
-    ({'plugins': ['mine.colour_model'], 'model_type': 'ColourModel', 'train': {'totl_iter': 3}},
+    ({'plugins': ['mine.mixing_model'], 'model_type': 'MixinModel'}, "MixinModel is not registered; did you mean 'MixingModel'?"),
+    ({'plugins': ['mine.mixing_model'], 'model_type': 'MixingModel', 'train': {'totl_iter': 3}},
      "train.totl_iter: unknown key; did you mean 'total_iter'?"),
     ({'plugins': ['mine.noisy_dataset'], 'datasets': {'train': {'type': 'NosyDataset'}}},
      "datasets.train.type: NosyDataset is not registered; did you mean 'NoisyDataset'?"),
+    ({'datasets': {'train': {'type': 'CheckedPairedImageDataset', 'gt_sise': 1}}},
+     "datasets.train.gt_sise: unknown key; did you mean 'gt_size'?"),
     ({'plugins': ['mine.edge_loss'], 'train': {'edge_opt': {'type': 'EdgeLoss', 'weight': 1}}},
      "train.edge_opt.weight: unknown key; did you mean 'loss_weight'?"),
     ({'plugins': ['mine.mae_metric'], 'val': {'metrics': {'mae': {'type': 'calculate_mae'}}}},
@@ -311,7 +314,7 @@ def test_an_installed_package(workspace: Path, own_plugins: None, monkeypatch: p
 def test_an_installed_package_that_fails(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed(here / 'site', 'import thop')
     monkeypatch.syspath_prepend(here / 'site')
-    with pytest.raises(VapsrError, match='plugin theirs of the installed package theirs-package cannot be imported: .*it needs'):
+    with pytest.raises(VapsrError, match=r'plugin theirs of the installed package theirs-package cannot be imported: .*it needs'):
         load_plugins([])
 
 

@@ -149,29 +149,30 @@ class FastSRModel(SRModel):
         for part, (lq, gt) in enumerate(zip(self.lq.chunk(parts), self.gt.chunk(parts)), 1):
             silent = self.opt['dist'] and part < parts  # gradients go to the other processes with the last part
             with self.net_g.no_sync() if silent else contextlib.nullcontext():
-                losses = {name: loss / parts for name, loss in self._forward(lq, gt).items()}
+                losses = {name: loss / parts for name, loss in self.compute_losses(lq, gt).items()}
                 self.scaler.scale(sum(losses.values())).backward()
             for name, loss in losses.items():
                 totals[name] = totals.get(name, 0) + loss.detach()
         return totals
 
-    def _forward(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
-        """The losses of some samples by name."""
-        dtype = _AUTOCAST.get(self.opt['train'].get('amp'))
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            return self.compute_losses(self.net_g(lq).float(), lq, gt)
+    def compute_losses(self, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        """The losses of some samples; their sum is minimised, and each stands in the log.
 
-    def compute_losses(self, output: Tensor, lq: Tensor, gt: Tensor) -> dict[str, Tensor]:
-        """The losses of some samples, which are added up, by the names that they have in the log; for subclasses to add to.
+        A subclass may override it, and add losses to these.
 
         Args:
-            output: What the network made of `lq`, float32, of the shape of `gt`.
-            lq: N x C x H x W.
-            gt: N x C x sH x sW.
+            lq: LR images, N x C x H x W.
+            gt: Their ground truth, N x C x sH x sW.
+
+        Returns:
+            Scalars by name.
         """
-        losses = {}
-        for key, criterion in self.criteria.items():
-            losses |= _named(key, criterion(output, gt))
+        dtype = _AUTOCAST.get(self.opt['train'].get('amp'))
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            output = self.net_g(lq).float()
+            losses = {}
+            for key, criterion in self.criteria.items():
+                losses |= _named(key, criterion(output, gt))
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     @torch.no_grad()

@@ -134,14 +134,14 @@ def unchecked_keys(options: dict[str, Any]) -> Iterator[str]:
         if dataset['type'] not in OWN_DATASETS:
             keys = [key for key in dataset if key not in Dataset.model_fields]
             if keys:
-                yield f'datasets.{phase}: {dataset["type"]} gets {", ".join(keys)}, which are not checked'
+                yield f'datasets.{phase}: not checked, being {dataset["type"]}\'s own: {", ".join(keys)}'
     if options['model_type'] not in OWN_MODELS:
         keys = [key for key in options if key not in Options.model_fields and not key.startswith('network_')]
         train = options.get('train', {})
         keys += [f'train.{key}' for key in train if key not in Train.model_fields and not key.endswith('_opt')
                  and not key.startswith('optim_')]
         if keys:
-            yield f'{options["model_type"]} gets {", ".join(keys)}, which are not checked'
+            yield f'not checked, being {options["model_type"]}\'s own: {", ".join(keys)}'
 
 
 def model_class(name: str) -> type:
