@@ -137,6 +137,22 @@ def _write(name: str, options: dict[str, Any]) -> str:
 
 
 @pytest.fixture
+def own_plugins(tmp_path: Path) -> Iterator[None]:
+    """Takes back what a test imports from the current folder."""
+    from tests.pipeline.plugin_helpers import plugins_forgotten
+    with plugins_forgotten(tmp_path):
+        yield
+
+
+@pytest.fixture
+def plugin_package(workspace: Path, own_plugins: None) -> Path:
+    """The files that docs/extending.md shows, in the current folder: `mine`, `my_net.py`, `train.py`, `train_mine.yml`."""
+    from tests.pipeline.plugin_helpers import write_documented_files
+    write_documented_files(workspace)
+    return workspace
+
+
+@pytest.fixture
 def vapsr(capfd: pytest.CaptureFixture) -> Callable[..., Finished]:
     """Runs `vapsr ARGUMENTS` in this process."""
     def run(*arguments: str) -> Finished:

@@ -137,7 +137,7 @@ class VapSRModel(ResilientSRModel):
         folder = Path(self.opt['path']['visualization'])
         if self.is_train:
             return str(folder / name / f'{name}_{current_iter}.png')
-        return str(folder / dataset_name / f'{name}_{self.opt["val"]["suffix"] or self.opt["name"]}.png')
+        return str(folder / dataset_name / f'{name}_{self.opt["val"].get("suffix") or self.opt["name"]}.png')
 
     def _report(self, dataset_name: str, rows: list[dict], current_iter: int | str, tb_logger: Any) -> None:
         metrics = [key for key in rows[0] if key != 'image']

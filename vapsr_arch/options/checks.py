@@ -24,7 +24,7 @@ def cross_checks(options: dict[str, Any], is_train: bool) -> Iterator[tuple[str,
         if own:
             yield from _root_checks(key, dataset)
         if phase == 'train':
-            if dataset['type'] == 'SingleImageDataset':
+            if dataset['type'].endswith('SingleImageDataset'):
                 yield f'{key}.type', 'training needs ground truth: use PairedImageDataset'
             needed = ('num_worker_per_gpu', 'batch_size_per_gpu')
             for name in ('gt_size', 'use_hflip', 'use_rot', *needed) if own else needed:
@@ -67,7 +67,7 @@ def _root_checks(key: str, dataset: dict[str, Any]) -> Iterator[tuple[str, str]]
         yield from ((f'{key}.{name}', 'a PairedPackDataset reads packs alone: leave it out') for name in unused)
     elif 'io_backend' not in dataset:
         yield f'{key}.io_backend', 'is required'
-    roots = ['dataroot_lq'] if dataset['type'] == 'SingleImageDataset' else ['dataroot_gt', 'dataroot_lq']
+    roots = ['dataroot_lq'] if dataset['type'].endswith('SingleImageDataset') else ['dataroot_gt', 'dataroot_lq']
     for root in roots:
         if not dataset.get(root):
             yield f'{key}.{root}', 'is required'

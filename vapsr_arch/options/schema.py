@@ -24,7 +24,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 OWN_MODELS = ('VapSRModel', 'SRModel')
-OWN_DATASETS = ('PairedImageDataset', 'PairedPackDataset', 'SingleImageDataset')
+OWN_DATASETS = ('PairedImageDataset', 'CheckedPairedImageDataset', 'PairedPackDataset', 'SingleImageDataset',
+                'CheckedSingleImageDataset')
 BASICSR_SCHEDULERS = ('MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR')
 _OWN_OPTIMIZERS = ('Adam', 'AdamW')
 _MISSPELT = 0.8  # how much a key of a model class of others must look like one of ours to count as that, misspelt

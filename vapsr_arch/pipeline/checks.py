@@ -15,13 +15,14 @@ from vapsr_arch.options.schema import OWN_DATASETS, OWN_MODELS, losses_of
 from vapsr_arch.pipeline.networks import ADAPTATIONS, SPANDREL, network_class, parameters_of
 from vapsr_arch.pipeline.plugins import names_class_of_file
 from vapsr_arch.pipeline.registration import REPLACEMENTS, registered
+from vapsr_arch.pipeline.repositories import is_pips
 
 
 def _argument_faults(function: Callable, arguments: dict[str, Any], given: set[str], also: set[str]) -> Iterator[str]:
     """What is wrong with the names of keyword arguments; `given` are passed by BasicSR, `also` may be there."""
     parameters = {name: parameter for name, parameter in parameters_of(function).items() if name not in given}
     # BasicSR's metrics take any keyword and ignore it; a function of others may have a use for it.
-    takes_any = not function.__module__.startswith(('basicsr.', 'vapsr_arch.')) and any(
+    takes_any = not is_pips(function.__module__) and any(
         parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(function).parameters.values())
     for name in arguments:
         if name not in parameters and name not in also and not takes_any:
@@ -200,14 +201,14 @@ def unchecked_keys(options: dict[str, Any]) -> Iterator[str]:
         if dataset['type'] not in OWN_DATASETS:
             keys = [key for key in dataset if key not in ForeignDataset.model_fields]
             if keys:
-                yield f'datasets.{phase}: {dataset["type"]} gets {", ".join(keys)}, which are not checked'
+                yield f'datasets.{phase}: not checked, being {dataset["type"]}\'s own: {", ".join(keys)}'
     if options['model_type'] not in OWN_MODELS:
         keys = [key for key in options if key not in Options.model_fields and not key.startswith('network_')]
         train = options.get('train', {})
         keys += [f'train.{key}' for key in train if key not in Train.model_fields and not key.endswith('_opt')
                  and not key.startswith('optim_')]
         if keys:
-            yield f'{options["model_type"]} gets {", ".join(keys)}, which are not checked'
+            yield f'not checked, being {options["model_type"]}\'s own: {", ".join(keys)}'
 
 
 def model_class(name: str) -> type:

@@ -2,12 +2,13 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
 
 from vapsr_arch.archs.common.adapted import adapted
-from vapsr_arch.pipeline.plugins import class_of, names_class_of_file
+from vapsr_arch.pipeline.plugins import beside_class, class_of, names_class_of_file
 from vapsr_arch.pipeline.registration import own_name, registered
 
 ADAPTATIONS = ('img_range', 'size_multiple')  # keys of `network_g` that are no arguments of the network
@@ -58,9 +59,12 @@ def build_network(network_g: dict[str, Any]) -> nn.Module:
             `size_multiple` (what heights and widths must be multiples of).
     """
     arguments = dict(network_g)
-    function = network_class(arguments.pop('type'))
+    name = arguments.pop('type')
+    function = network_class(name)
     adaptations = _adaptations(function, arguments)
-    return adapted(function(**arguments), **adaptations)
+    with beside_class(name) if names_class_of_file(name) else nullcontext():
+        network = function(**arguments)
+    return adapted(network, **adaptations)
 
 
 def for_basicsr(network_g: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,10 @@
 """Plugins: networks, losses, data sets, models and metrics of others, from modules and from single files.
 
 A plugin is a dotted module (the current folder is importable) or the path of a `.py` file; importing it registers what it has
-with BasicSR's registries. A network that is never registered is named as `path/to/file.py:ClassName`.
-
-A file that lies in a `basicsr` folder of its repository, as `basicsr/archs/smfanet_arch.py`, finds pip's BasicSR under that name,
-and what lies beside it but not in pip's. Other files find their own folder and those above it, up to the repository's root.
+with BasicSR's registries. A network that is never registered is named as `path/to/file.py:ClassName`. What a file's own imports
+find is told in `vapsr_arch.pipeline.repositories`.
 """
 
-import hashlib
 import importlib
 import importlib.util
 import sys
@@ -19,21 +16,22 @@ from pathlib import Path
 from types import ModuleType
 
 from vapsr_arch.errors import OptionsError, VapsrError
+from vapsr_arch.options.faults import nearest
 from vapsr_arch.pipeline.registration import register
+from vapsr_arch.pipeline.repositories import beside, import_file, imported, own_modules
 
 ENTRY_POINTS = 'vapsr_arch.plugins'  # the group in which an installed package names a module to import
-_ROOTS = ('.git', 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE')  # what tells the root of a repository
-_HIGHEST = 3  # folders above a file that may be its root
-_PACKAGES = {'cv2': 'opencv-python', 'skimage': 'scikit-image', 'PIL': 'pillow', 'yaml': 'pyyaml', 'mamba_ssm': 'mamba-ssm'}
-
-_files: dict[Path, ModuleType] = {}
-_helpers: dict[str, Path] = {}  # modules that lie beside plugin files, and their repository
+# Libraries that pip knows under another name.
+_PIP_NAMES = {'cv2': 'opencv-python', 'skimage': 'scikit-image', 'sklearn': 'scikit-learn', 'PIL': 'pillow', 'yaml': 'pyyaml',
+              'mamba_ssm': 'mamba-ssm', 'pytorch_wavelets': 'pytorch-wavelets', 'pytorch_msssim': 'pytorch-msssim'}
+_BETWEEN = (importlib.__file__, '<frozen ', 'basicsr/utils/registry.py')  # code between an import and what fails in it
 
 
 def load_plugins(plugins: Sequence[str]) -> None:
     """Registers this package with BasicSR, then imports plugins: first those of installed packages, then the given ones.
 
-    Each is named in one line on standard error before it is imported, for its code runs then.
+    Each is named in one line on standard error before it is imported, for its code runs then. What was imported before is not
+    imported again.
 
     Args:
         plugins: Dotted modules and paths of `.py` files, relative to the current folder.
@@ -45,8 +43,9 @@ def load_plugins(plugins: Sequence[str]) -> None:
     register()
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         if point.module not in sys.modules:
-            _say(f'{point.module}, of the installed package {point.dist.name if point.dist else point.name}')
-            with _explained(point.module):
+            package = point.dist.name if point.dist else point.name
+            _say(f'{point.module}, of the installed package {package}')
+            with _explained(f'{point.module} of the installed package {package}'):
                 point.load()
     for plugin in plugins:
         if plugin.endswith('.py') or '/' in plugin:
@@ -71,11 +70,12 @@ def load_file(path: str) -> ModuleType:
     file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise OptionsError(f'plugin {path}: there is no such file')
-    if file not in _files:
+    module = imported(file)
+    if module is None:
         _say(path)
-        with _explained(path), _siblings(file):
-            _files[file] = _import_file(file)
-    return _files[file]
+        with _explained(path):
+            module = import_file(file)
+    return module
 
 
 def class_of(name: str) -> Callable:
@@ -87,17 +87,24 @@ def class_of(name: str) -> Callable:
     """
     path, _, attribute = name.rpartition(':')
     module = load_file(path)
-    if not callable(getattr(module, attribute, None)):
-        own = sorted(key for key, value in vars(module).items()
-                     if isinstance(value, type) and value.__module__ == module.__name__)
-        raise OptionsError(f'{path} has no class {attribute}; it has {", ".join(own) or "no class of its own"}')
-    return getattr(module, attribute)
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        own = [key for key, value in vars(module).items() if isinstance(value, type) and value.__module__ == module.__name__]
+        raise OptionsError(f'{path} has no class {attribute}' + (nearest(attribute, own) if own else ', nor any other'))
+    return found
 
 
 def names_class_of_file(name: str) -> bool:
     """Whether a `type` names a class of a file, as `path/to/file.py:ClassName`."""
     path, _, attribute = name.rpartition(':')
     return path.endswith('.py') and bool(attribute)
+
+
+@contextmanager
+def beside_class(name: str) -> Iterator[None]:
+    """Lets the class that `path/to/file.py:ClassName` names import what lies beside its file when it is called."""
+    with beside(Path(name.rpartition(':')[0]).expanduser().resolve()):
+        yield
 
 
 def _say(what: str) -> None:
@@ -107,129 +114,59 @@ def _say(what: str) -> None:
 def _load_module(name: str) -> None:
     if name in sys.modules:
         return
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):  # a parent is missing or fails: the import below says why
-        found = name.partition('.')[0] and importlib.util.find_spec(name.partition('.')[0])
-    if found is None:
-        raise OptionsError(f'plugin {name}: there is no such module, neither installed nor in {here}')
-    _say(f'{name} ({found.origin})' if found.origin else name)
-    with _explained(name):
+    here = Path.cwd()
+    if str(here) not in sys.path:
+        sys.path.append(str(here))
+    importlib.invalidate_caches()
+    with _explained(name), own_modules(here):
+        found = importlib.util.find_spec(name.partition('.')[0])
+        if found is None:
+            raise OptionsError(f'plugin {name}: there is no such module, neither installed nor in {here}')
+        _say(f'{name} ({found.origin or ", ".join(found.submodule_search_locations)})')
         importlib.import_module(name)
-
-
-def _import_file(file: Path) -> ModuleType:
-    inside = _inside_basicsr(file)
-    name = '.'.join(('basicsr', *inside.with_suffix('').parts)) if inside else ''
-    if not name or name in sys.modules or _is_pips(name):
-        name = f'vapsr_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}'
-    spec = importlib.util.spec_from_file_location(name, file)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _inside_basicsr(file: Path) -> Path | None:
-    """The path of a file within the `basicsr` folder of its repository, such as `archs/smfanet_arch.py`."""
-    for folder in file.parents[1:_HIGHEST + 1]:
-        if folder.name == 'basicsr' and folder.parent != _pips_basicsr().parent:
-            return file.relative_to(folder)
-    return None
-
-
-def _pips_basicsr() -> Path:
-    import basicsr
-    return Path(basicsr.__file__).parent
-
-
-def _is_pips(name: str) -> bool:
-    return _pips_basicsr().joinpath(*name.split('.')[1:]).with_suffix('.py').is_file()
-
-
-def _folders(file: Path) -> list[Path]:
-    """The folders that a file's imports may need: its own and those above it, up to the root of its repository."""
-    folders = [file.parent]
-    while len(folders) <= _HIGHEST and not any(folders[-1].joinpath(name).exists() for name in _ROOTS):
-        folders.append(folders[-1].parent)
-    if len(folders) > _HIGHEST:  # no root is known: the file's folder and the one above it
-        folders = [file.parent, file.parent.parent]
-    return folders
-
-
-@contextmanager
-def _siblings(file: Path) -> Iterator[None]:
-    """Lets a file import what lies beside it, and neither more afterwards nor what lies beside another repository's files."""
-    folders = _folders(file)
-    root = folders[-1]
-    for name in [name for name, owner in _helpers.items() if owner != root]:
-        sys.modules.pop(name, None)
-        _helpers.pop(name)
-    extended: list[tuple[list[str], str]] = [(sys.path, str(folder)) for folder in folders if str(folder) not in sys.path]
-    inside = _inside_basicsr(file)
-    if inside:
-        own = file.parents[len(inside.parts) - 1]
-        import basicsr
-        packages = {'basicsr': own} | {f'basicsr.{path.name}': path for path in own.iterdir() if path.is_dir()}
-        for name, folder in packages.items():
-            if name == 'basicsr' or hasattr(basicsr, name.partition('.')[2]):
-                extended.append((sys.modules[name].__path__, str(folder)))
-    before = set(sys.modules)
-    for places, folder in extended:
-        places.append(folder)
-    try:
-        yield
-    finally:
-        for places, folder in extended:
-            places.remove(folder)
-        for name in set(sys.modules) - before:
-            origin = getattr(sys.modules[name], '__file__', None)
-            if origin and Path(origin).is_relative_to(root) and Path(origin) != file:
-                _helpers[name] = root
 
 
 @contextmanager
 def _explained(plugin: str) -> Iterator[None]:
-    """Turns whatever an import raises into a sentence.
+    """Turns whatever an import raises, `sys.exit` included, into a sentence.
 
     Raises:
         VapsrError: The file, the line and the reason.
     """
     try:
         yield
-    except VapsrError:
-        raise
-    except KeyboardInterrupt:
+    except (VapsrError, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise VapsrError(f'plugin {plugin} cannot be imported: {_place(error)}{_reason(error)}') from None
 
 
 def _place(error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
-        return f'{error.filename}, line {error.lineno}: '
+    """Where an import failed: the file and the line."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f'{error.filename}, line {error.lineno or 1}: '
     frames = [frame for frame in traceback.extract_tb(error.__traceback__)
-              if frame.filename != __file__ and not frame.filename.startswith('<frozen')]
-    registry = 'registry.py'
-    frames = [frame for frame in frames if not frame.filename.endswith(registry)] or frames
+              if not any(between in frame.filename for between in _BETWEEN) and not _is_own(frame.filename)]
     return f'{frames[-1].filename}, line {frames[-1].lineno}: ' if frames else ''
+
+
+def _is_own(filename: str) -> bool:
+    return Path(filename).parent == Path(__file__).parent or filename.endswith('contextlib.py')
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.partition('.')[0]
-        if top != 'basicsr':
-            return f'it needs {top}, which is not installed: `pip install {_PACKAGES.get(top, top)}`'
-        return f'it needs {error.name}, which neither BasicSR 1.4.2 nor the folders beside the file have'
+        if top == 'basicsr':
+            return f'it needs {error.name}, which neither BasicSR 1.4.2 has nor the repository'
+        if importlib.util.find_spec(top) is None:
+            return f'it needs {top}, which is not installed: `pip install {_PIP_NAMES.get(top, top)}`'
+        return f'there is no {error.name}'
+    if isinstance(error, ImportError) and (error.name or '').startswith('basicsr'):
+        return f'{str(error).partition(" (")[0]}: BasicSR 1.4.2 does not have it, the repository has changed its own'
     if isinstance(error, AssertionError) and 'was already registered' in str(error):
         name = str(error).split("'")[1]
-        return f'{name} is registered already, by {_registrar(name)}: rename one of the two, or leave this plugin out'
+        return f'{name} is registered already, by {_registrar(name)}: rename one of the two, or leave one out'
     return f'{type(error).__name__}: {error}'.splitlines()[0]
 
 
@@ -238,6 +175,6 @@ def _registrar(name: str) -> str:
     from basicsr.utils import registry
     for value in vars(registry).values():
         if isinstance(value, registry.Registry) and name in value:
-            owner = sys.modules.get(dict(value)[name].__module__)
-            return getattr(owner, '__file__', None) or dict(value)[name].__module__
+            module = value.get(name).__module__
+            return getattr(sys.modules.get(module), '__file__', None) or module
     return 'another module'

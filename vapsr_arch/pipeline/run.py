@@ -145,13 +145,14 @@ class Run:
 
     def _set_classes(self, opt: dict[str, Any]) -> None:
         """Puts this package's classes in the place of BasicSR's, and says so."""
+        say = print if opt['rank'] == 0 else lambda text: None
         sections = [(opt, 'model_type'), *((dataset, 'type') for dataset in opt['datasets'].values())]
         for section, key in sections:
             if section[key] in REPLACEMENTS:
-                print(f'{section[key]}: {REPLACEMENTS[section[key]]} takes its place')
+                say(f'{section[key]}: {REPLACEMENTS[section[key]]} takes its place')
                 section[key] = REPLACEMENTS[section[key]]
         for note in unchecked_keys(self.options):
-            print(note)
+            say(note)
         for key in [key for key in opt if key.startswith('network_')]:
             if opt[key]['type'] == SPANDREL:
                 opt[key]['checkpoint'] = opt['path'][f'pretrain_{key}']

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vapsr_arch.archs import NETWORKS
+from vapsr_arch.archs.common.adapted import bare
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.weights.checkpoints import load_state_dict
 
@@ -89,6 +90,7 @@ def load_into(network: nn.Module, path: str | os.PathLike, param_key: str | None
         VapsrError: The weights do not fit, or, not strictly, not one layer does; the sentence names the first layer, both
             shapes and, where its keys tell, what the file is.
     """
+    network = bare(network)
     state_dict, key = load_state_dict(path, param_key)
     wrong = mismatch(network, state_dict)
     own = network.state_dict()
