@@ -29,7 +29,7 @@ setup(
     package_dir={'vapsr_arch.pretrained': 'experiments/pretrained_models'},
     package_data={'vapsr_arch.archs.common': ['*.c'], 'vapsr_arch.data': ['*.yml'], 'vapsr_arch.engines': ['*.c'],
                   'vapsr_arch.report': ['*.html', '*.yml'],
-                  'vapsr_arch.pretrained': ['README.md', 'VapSR-S_x4.pth']},
+                  'vapsr_arch.pretrained': ['README.md', 'VapSR-S_*.pth']},
     python_requires='>=3.10, <3.13',
     install_requires=[
         'basicsr==1.4.2', 'torch>=2.7', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pyyaml', 'pillow', 'tqdm',

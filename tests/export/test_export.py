@@ -15,6 +15,7 @@ from tests.inference.export_helpers import SMALL, save, small_network
 from vapsr_arch import __version__
 from vapsr_arch.archs.vapsr_arch import VapSR
 from vapsr_arch.engines.graph_forms import for_onnxruntime, for_openvino
+from vapsr_arch.engines.graphs import metadata
 from vapsr_arch.engines.loading import load_engine
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.export import files as export
@@ -107,7 +108,7 @@ def test_fp16_inside_is_near_and_takes_float32(folder: Path, name: str) -> None:
     pytest.importorskip('onnx')
     pytest.importorskip('onnxruntime')
     network = small_network(name)
-    difference = export.export_onnx(network, Path('half.onnx'), export.metadata(network, precision='fp16'), fp16=True)
+    difference = export.export_onnx(network, Path('half.onnx'), metadata(network, precision='fp16'), fp16=True)
     assert 0 < difference < 0.01
     assert next(network.parameters()).dtype == torch.float32
     run = load_engine('half.onnx', engine='onnxruntime')
@@ -117,7 +118,7 @@ def test_fp16_inside_is_near_and_takes_float32(folder: Path, name: str) -> None:
 @pytest.mark.parametrize('name', ['VapSR', 'RFDN', 'BSRN_S'])
 def test_a_file_of_torch_export_says_the_smallest_image(folder: Path, name: str) -> None:
     network = small_network(name)
-    export.export_torch(network, Path('a.pt2'), export.metadata(network))
+    export.export_torch(network, Path('a.pt2'), metadata(network))
     extra = {'metadata.json': ''}
     module = torch.export.load('a.pt2', extra_files=extra).module()
     side = int(json.loads(extra['metadata.json'])['min_size'])
@@ -127,9 +128,9 @@ def test_a_file_of_torch_export_says_the_smallest_image(folder: Path, name: str)
 
 
 def test_the_scale_that_weights_do_not_tell_is_in_the_metadata() -> None:
-    facts = export.metadata(small_network('PAN'))
+    facts = metadata(small_network('PAN'))
     assert facts['scale'] == '3' and json.loads(facts['arguments'])['scale'] == 3
-    assert export.metadata(small_network('IMDN'))['halo'] == 'whole image'
+    assert metadata(small_network('IMDN'))['halo'] == 'whole image'
 
 
 def test_a_wrong_export_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +141,7 @@ def test_a_wrong_export_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyP
     other.body[1].atten_branch.depthwise.bias.data += 0.5
     right = export.onnx_model
     monkeypatch.setattr(export, 'onnx_model', lambda network, *rest: right(other, *rest))
-    facts = export.metadata(network)
+    facts = metadata(network)
     for write in (export.export_onnx, export.export_openvino):
         with pytest.raises(VapsrError, match=r'^(wrong.onnx|wrong.xml) was not written: for an image of .* differs'):
             write(network, Path('wrong.onnx' if write is export.export_onnx else 'wrong.xml'), facts)

@@ -214,7 +214,7 @@ def test_an_architecture_of_the_same_id_stays() -> None:
 def test_the_two_lines_suffice_in_a_new_process(tmp_path: Path) -> None:
     """Neither needs BasicSR, whose import mends torchvision's for all others here."""
     torch.save(NETWORKS['VapSR'](num_feat=8, num_block=1, d_atten=16).state_dict(), tmp_path / 'net.pth')
-    lines = ('from vapsr_arch.inference import spandrel_support; spandrel_support.install(); import spandrel, sys; '
+    lines = ('from vapsr_arch.export import spandrel_support; spandrel_support.install(); import spandrel, sys; '
              'print(spandrel.ModelLoader().load_from_file("net.pth").architecture.name, "basicsr" in sys.modules)')
     done = subprocess.run([sys.executable, '-c', lines], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
                           capture_output=True, text=True)

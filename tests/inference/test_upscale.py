@@ -50,7 +50,7 @@ def test_a_folder_with_good_and_bad_files(folder: Path, tiny_weights: Path, vaps
     Image.fromarray(pixels[..., :2]).save('in/grey_alpha.png')
     Image.fromarray(photograph(10, 20000, 0)).save('in/strip.png')
 
-    result = vapsr_process('cli', 'upscale', 'in', '-o', 'out', '--weights', str(tiny_weights), '--device', 'cpu')
+    result = vapsr_process('__main__', 'upscale', 'in', '-o', 'out', '--weights', str(tiny_weights), '--device', 'cpu')
 
     assert result.code == 1 and 'Traceback' not in result.err and not result.out
     assert '2 of 9 images failed, the others are done' in result.err
@@ -155,5 +155,5 @@ def test_a_missing_compiler_is_told(folder: Path, vapsr_process: Callable[..., F
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('PATH', '')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    result = vapsr_process('cli', 'upscale', 'in/0.png', '-o', 'out', '--device', 'cpu')
+    result = vapsr_process('__main__', 'upscale', 'in/0.png', '-o', 'out', '--device', 'cpu')
     assert result.code == 0 and result.err.startswith('The fused attention block could not be compiled (')

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.conftest import photograph
 from vapsr_arch.archs import NETWORKS
+from vapsr_arch.archs.common.adapted import adapted, bare
 from vapsr_arch.engines.graphs import metadata
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.export.files import export_onnx
@@ -33,6 +34,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Callable[[Upscaler], list[tuple[i
 
         class Noting:
             scale, min_size, halo = engine.scale, engine.min_size, engine.halo
+            num_in_ch, tiles = engine.num_in_ch, engine.tiles
 
             def __call__(self, x: Tensor) -> Tensor:
                 sizes.append(tuple(x.shape[-2:]))
@@ -45,7 +47,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Callable[[Upscaler], list[tuple[i
 class _Plain:
     """An engine: each pixel becomes scale x scale such pixels, plus an offset."""
 
-    scale, min_size, halo, num_in_ch = 2, 1, 0, 3
+    scale, min_size, halo, num_in_ch, tiles = 2, 1, 0, 3, True
 
     def __init__(self, offset: float = 0) -> None:
         self.offset = offset
@@ -148,11 +150,69 @@ def test_full_halo_is_refused_where_there_is_none(tmp_path: Path) -> None:
     assert Upscaler(tmp_path / 'net.pth', device='cpu', halo='full')(photograph(20, 20, 0)).shape == (80, 80, 3)
 
 
-def test_a_network_for_other_channels_is_refused(tmp_path: Path) -> None:
-    torch.save(NETWORKS['VapSR'](num_in_ch=1, num_out_ch=1, num_feat=8, num_block=1, d_atten=16).state_dict(),
+def test_a_network_for_grey_takes_the_channels_one_by_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(NETWORKS['VapSR'](num_in_ch=1, num_out_ch=1, scale=2, num_feat=8, num_block=1, d_atten=16).state_dict(),
                tmp_path / 'net.pth')
-    with pytest.raises(VapsrError, match='takes 1 channels'):
+    upscaler = Upscaler(tmp_path / 'net.pth', device='cpu', tile=16)
+    image = photograph(20, 24, 0)
+    colours = upscaler(image)
+    assert colours.shape == (40, 48, 3)
+    for channel in range(3):
+        assert np.array_equal(colours[..., channel], upscaler(image[..., channel]))
+    assert upscaler(np.dstack([image, image[..., :1]])).shape == (40, 48, 4)
+
+
+def test_a_network_for_other_channels_is_refused(tmp_path: Path) -> None:
+    torch.save(NETWORKS['VapSR'](num_in_ch=2, num_out_ch=2, num_feat=8, num_block=1, d_atten=16).state_dict(),
+               tmp_path / 'net.pth')
+    with pytest.raises(VapsrError, match='takes 2 channels'):
         Upscaler(tmp_path / 'net.pth', device='cpu')
+    grey_of_rgb = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.PixelShuffle(2))
+    with pytest.raises(VapsrError, match='makes 1 channels of 3'):
+        Upscaler(grey_of_rgb, device='cpu')(photograph(8, 8, 0))
+
+
+class _Plainest(nn.Module):
+    """A network of somebody else, which says nothing of itself; `scale` is something else in it."""
+
+    def __init__(self, channels: int, factor: int, smallest: int = 1, window: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels * factor**2, smallest, padding=smallest // 2, padding_mode='reflect')
+        self.scale = nn.PixelShuffle(factor)
+        self.window_size = window
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] % self.window_size or x.shape[3] % self.window_size:
+            raise RuntimeError('shape is invalid for windows')
+        return self.scale(self.conv(x))
+
+
+@pytest.mark.parametrize(('network', 'facts'), [
+    (_Plainest(3, 2), (2, 3, 1)), (_Plainest(1, 3), (3, 1, 1)), (_Plainest(3, 2, smallest=7), (2, 3, 4)),
+    (adapted(_Plainest(3, 2, window=8)), (2, 3, 1)), (adapted(_Plainest(3, 1), img_range=255), (1, 3, 1))])
+def test_any_network_of_torch_is_taken(network: nn.Module, facts: tuple[int, int, int]) -> None:
+    inner = bare(network)
+    upscaler = Upscaler(network, device='cpu', tile=16)
+    assert (upscaler.scale, upscaler.engine.num_in_ch, upscaler.engine.min_size) == facts
+    image = photograph(24, 40, 0)
+    with torch.no_grad():
+        x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+        expected = inner(x) if facts[1] == 3 else inner(x.transpose(0, 1)).transpose(0, 1)
+        expected = expected if facts[0] > 1 else inner(x * 255) / 255
+    expected = expected[0].clamp(0, 1).mul(255).round().permute(1, 2, 0).numpy()
+    assert np.abs(upscaler(image) - expected).max() <= 1
+    assert upscaler(image[:5, :1]).shape == (5 * facts[0], facts[0], 3)
+
+
+@pytest.mark.parametrize(('network', 'scale', 'words'), [
+    (_Plainest(3, 2), 4, '_Plainest upscales by x2, not by x4'),
+    (nn.Conv2d(3, 3, 3), None, r'Conv2d upscales neither RGB \(of 65x64 pixels it makes 63x62, which is no .* nor grey \(Given'),
+    (nn.Conv2d(5, 5, 3), None, r'Conv2d upscales neither RGB \(.*to have 5 channels, but got 3'),
+    (nn.Sequential(_Plainest(3, 1), nn.Flatten()), None, 'Sequential upscales neither RGB')])
+def test_networks_that_do_not_upscale_are_refused(network: nn.Module, scale: int | None, words: str) -> None:
+    with pytest.raises(VapsrError, match=words):
+        Upscaler(network, scale=scale, device='cpu')
 
 
 @pytest.mark.parametrize('error', [

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
+from vapsr_arch.cli.network_options import OptFile, ParamKey, checkpoint_of, described_network
+from vapsr_arch.cli.pipeline_options import Plugins
 from vapsr_arch.errors import OptionsError, VapsrError
 
 
 def export(
-    weights: Annotated[str, typer.Argument(metavar='WEIGHTS', help='A checkpoint, or the name of one.')],
+    weights: Annotated[str | None, typer.Argument(metavar='[WEIGHTS]', show_default=False, help='A checkpoint, or the name of '
+                                                  'one; may be left out with --opt.')] = None,
     out: Annotated[Path | None, typer.Option('-o', '--out', metavar='FILE.onnx', help='The ONNX file.')] = None,
     openvino: Annotated[Path | None, typer.Option(metavar='DIR', help="Write OpenVINO's files, too, named as the weights "
                                                   'are.')] = None,
@@ -18,6 +21,9 @@ def export(
     fp16: Annotated[bool, typer.Option('--fp16', help='Compute in fp16 inside the ONNX file; store the weights in fp16 in '
                                        "OpenVINO's. Images stay float32.")] = False,
     scale: Annotated[int | None, typer.Option(metavar='N', help='The enlargement, where the weights do not tell it.')] = None,
+    param_key: ParamKey = None,
+    opt: OptFile = None,
+    plugin: Plugins = None,
     force: Annotated[bool, typer.Option('--force', help='Replace files that are there.')] = False,
 ) -> None:
     """Write a network for other programs; batch, height and width are dynamic, and each file is compared with torch first."""
@@ -26,8 +32,10 @@ def export(
     for path, suffix in ((out, '.onnx'), (torch_export, '.pt2')):
         if path and path.suffix != suffix:
             raise OptionsError(f'{path}: the name must end in {suffix}')
+    if weights is None and opt is None:
+        raise OptionsError('no network to export: give WEIGHTS, or --opt FILE')
     from vapsr_arch.weights.names import find_weights
-    source = find_weights(weights)
+    source = find_weights(weights or checkpoint_of(opt))
     folder_file = openvino and openvino / f'{source.stem}.xml'
     there = [path for path in (out, folder_file, folder_file and folder_file.with_suffix('.bin'), torch_export)
              if path and path.exists()]
@@ -38,12 +46,13 @@ def export(
     if missing:
         raise VapsrError(f'this export needs {" and ".join(missing)}: `pip install {" ".join(missing)}`')
 
-    from vapsr_arch.export import files as exports
-    from vapsr_arch.weights.networks import build_network
     if source.suffix == '.onnx':
         raise VapsrError(f'{source} is an ONNX file already: give the checkpoint')
-    network = build_network(source, scale)
-    facts = exports.metadata(network, source, 'fp16' if fp16 else 'fp32')
+    from vapsr_arch.engines.graphs import metadata
+    from vapsr_arch.export import files as exports
+    from vapsr_arch.weights.networks import build_network
+    network = described_network(str(source), opt, plugin, scale, param_key) or build_network(source, scale, param_key)
+    facts = metadata(network, source, 'fp16' if fp16 else 'fp32')
     if out:
         print(f'{out}: within {exports.export_onnx(network, out, facts, fp16):.1e} of torch')
     if folder_file:

@@ -3,56 +3,74 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vapsr_arch.cli.network_options import OptFile, ParamKey, described_network
+from vapsr_arch.cli.pipeline_options import Plugins
 from vapsr_arch.errors import OptionsError
 from vapsr_arch.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def upscale(
     inputs: Annotated[list[str], typer.Argument(metavar='INPUT...', help="Files, folders, patterns such as 'photos/*.jpg'.")],
     out: Annotated[Path, typer.Option('-o', '--out', metavar='OUT', help='A folder; for one file, the file to write.')],
-    weights: Annotated[str, typer.Option(metavar='NAME|FILE', help='A name of experiments/pretrained_models, a checkpoint of '
-                                                                   'any network here, or an ONNX file.')] = 'VapSR-S_x4',
-    scale: Annotated[int | None, typer.Option(min=1, help="For PAN's weights, which do not tell x2 from x3.")] = None,
+    weights: Annotated[str | None, typer.Option(metavar='NAME|FILE', show_default=False, help='A name of '
+                       'experiments/pretrained_models, a checkpoint of any network here or of one that spandrel knows, or an '
+                       'ONNX file. By default the shipped VapSR-S of the scale: that for photographs for JPEG and lossy WebP, '
+                       'that for clean images for all others.')] = None,
+    scale: Annotated[int | None, typer.Option('-s', '--scale', min=1, show_default=False, help="The scale; by default the "
+                     "weights', or 4. PAN's weights do not tell x2 from x3.")] = None,
+    param_key: ParamKey = None,
+    opt: OptFile = None,
+    plugin: Plugins = None,
     recursive: Annotated[bool, typer.Option('-r', '--recursive', help='Folders within folders, too.')] = False,
     suffix: Annotated[str, typer.Option(help="Added to the outputs' names.")] = '',
     kind: Annotated[Literal['png', 'jpeg', 'webp', 'tiff', 'bmp'] | None, typer.Option(
         '--format', help="The outputs' format; by default each input's. JPEG and WebP are written with quality 95.")] = None,
-    force: Annotated[bool, typer.Option('--force', help='Make outputs anew that are there; else they are kept.')] = False,
+    force: Annotated[bool, typer.Option('--force', help='Overwrite outputs that are there; else they are kept.')] = False,
     device: Annotated[Literal['auto', 'cpu', 'cuda'], typer.Option(help='Where to run; auto takes a GPU if there is one.')]
     = 'auto',
     precision: Annotated[Literal['fp32', 'bf16', 'fp16'], typer.Option(help='What the network computes in.')] = 'fp32',
     engine: Annotated[Literal['torch', 'compile', 'openvino', 'onnxruntime'], typer.Option(help='What runs the network.')]
     = 'torch',
-    tile: Annotated[str, typer.Option(metavar='auto|N', help='LR pixels enlarged at a time, of either side; halved when memory '
+    tile: Annotated[str, typer.Option(metavar='auto|N', help='LR pixels upscaled at a time, of either side; halved when memory '
                                                              'runs out.')] = 'auto',
     halo: Annotated[str, typer.Option(metavar='auto|full|N', help='LR pixels to see around a tile; full: as if there were no '
                                                                   'tiles.')] = 'auto',
     self_ensemble: Annotated[bool, typer.Option('--self-ensemble', help='The mean over 8 flips and rotations, 8 times as slow.')
                              ] = False,
 ) -> None:
-    """Enlarge pictures: PNG, JPEG, WebP, TIFF, BMP; 8 and 16 bits; grey, RGB, alpha.
+    """Upscale images: PNG, JPEG, WebP, TIFF, BMP; 8 and 16 bits; grey, RGB, alpha.
 
-    EXIF and ICC profile are kept; pictures are turned as their EXIF orientation says.
+    EXIF and ICC profile are kept; images are turned as their EXIF orientation says.
     """
     tile_size, halo_size = _number(tile, '--tile', 16, ('auto',)), _number(halo, '--halo', 0, ('auto', 'full'))
     from vapsr_arch.inference.jobs import plan_jobs
     jobs = plan_jobs(inputs, out, recursive, suffix, kind)
     wanted = [job for job in jobs if force or not job.output.exists()]
     if len(wanted) < len(jobs):
-        print(f'{len(jobs) - len(wanted)} of {len(jobs)} outputs are there already and are kept; --force makes them anew',
+        print(f'{len(jobs) - len(wanted)} of {len(jobs)} outputs are there already and are kept; --force overwrites them',
               file=sys.stderr)
     if not wanted:
         return
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what is half-written is removed
     keep_freed_memory()
-    from vapsr_arch.inference.batch import tell, upscale_files
+    from vapsr_arch.inference.batch import suited_weights, tell, upscale_files
     from vapsr_arch.inference.upscaler import Upscaler
-    upscale_files(wanted, Upscaler(weights, scale=scale, device=device, precision=precision, engine=engine, tile=tile_size,
-                                   halo=halo_size, self_ensemble=self_ensemble, log=tell))
+
+    def upscaler(network: 'str | Path | nn.Module') -> Upscaler:
+        return Upscaler(network, scale=scale, param_key=param_key, device=device, precision=precision, engine=engine,
+                        tile=tile_size, halo=halo_size, self_ensemble=self_ensemble, log=tell)
+
+    network = described_network(weights, opt, plugin, scale, param_key) or weights
+    chosen = dict.fromkeys(wanted, network) if network else suited_weights(wanted, scale)
+    upscalers = {network: upscaler(network) for network in dict.fromkeys(chosen.values())}
+    upscale_files([(job, upscalers[network]) for job, network in chosen.items()])
 
 
 def _number(text: str, option: str, smallest: int, words: tuple[str, ...]) -> int | str:

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from vapsr_arch.cli.network_options import OptFile, ParamKey
+from vapsr_arch.cli.pipeline_options import Plugins
+
 app = typer.Typer(no_args_is_help=True, help="Checkpoints: the authors' of VapSR, IMDN, RFDN, BSRN and PAN; any as a safe file.")
 
 
@@ -31,8 +34,15 @@ def get(
 def convert(
     source: Annotated[Path, typer.Argument(metavar='IN', help='A checkpoint: .pth or .safetensors.')],
     out: Annotated[Path, typer.Argument(metavar='OUT', help='The file to write: .safetensors, or .pth with the key params.')],
-    force: Annotated[bool, typer.Option('--force', help='Replace OUT.')] = False,
+    param_key: ParamKey = None,
+    opt: OptFile = None,
+    plugin: Plugins = None,
+    force: Annotated[bool, typer.Option('--force', help='Overwrite OUT.')] = False,
 ) -> None:
     """Write a checkpoint's weights alone, the EMA's if it has them; .safetensors cannot run code when loaded."""
+    network = None
+    if opt or plugin:
+        from vapsr_arch.pipeline.loading import name_network
+        network = name_network(source, opt, plugins=plugin or (), param_key=param_key)
     from vapsr_arch.weights.convert import convert
-    print(convert(source, out, force))
+    print(convert(source, out, force, param_key, network))

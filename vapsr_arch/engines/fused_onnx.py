@@ -43,7 +43,7 @@ class FusedOnnxEngine:
 
     def __init__(self, network: VapSR, body: nn.Sequential, runtime: Callable[[bytes], Callable[..., np.ndarray]]) -> None:
         self.scale, self.num_in_ch = network.scale, network.num_in_ch
-        self.min_size, self.halo = network.min_size, network.halo
+        self.min_size, self.halo, self.tiles = network.min_size, network.halo, True
         self.body, self.dtype = body, body[0].dtype
         self.conv_first = copy.deepcopy(network.conv_first).to(self.dtype, memory_format=torch.channels_last)
         features = torch.rand(1, 8, 9, network.conv_first.out_channels)

@@ -41,9 +41,8 @@ def _say_once(message: str) -> None:
     logging.getLogger('basicsr').warning(message)
 
 
-@torch.library.custom_op('vapsr_arch::fused_vab', mutates_args=())
 def _run(x: Tensor, parameters: Tensor, d_atten: int) -> Tensor:
-    """Runs the kernel, as an operator of its own, which torch.compile takes as it is.
+    """Runs the kernel.
 
     Args:
         x: N x d_model x H x W on the CPU, of a precision that `kernel` knows.
@@ -64,7 +63,11 @@ def _run(x: Tensor, parameters: Tensor, d_atten: int) -> Tensor:
     return out
 
 
-@_run.register_fake
+# What torch.compile takes as it is. To call it otherwise costs the import of torch._dynamo, seconds at the first image.
+_operator = torch.library.custom_op('vapsr_arch::fused_vab', _run, mutates_args=())
+
+
+@_operator.register_fake
 def _(x: Tensor, parameters: Tensor, d_atten: int) -> Tensor:
     return torch.empty_like(x, memory_format=torch.channels_last)
 
@@ -105,7 +108,8 @@ class FusedVAB(nn.Module):
                  or x.dtype != self.dtype or self.parameters_packed.dtype != torch.float32
                  or any(t.device.type != 'cpu' for t in (x, self.parameters_packed)))
         if not plain:
-            return _run(x, self.parameters_packed, d_atten)
+            run = _operator if torch.compiler.is_compiling() else _run
+            return run(x, self.parameters_packed, d_atten)
         if not torch.compiler.is_compiling():
             _say_once('The fused attention block is for tensors on the CPU, of the precision of its weights and without '
                       'gradients; torch\'s own layers run.')

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vapsr_arch import __version__
+from vapsr_arch.archs.common.adapted import bare
 from vapsr_arch.archs.vapsr_arch import VapSR
 from vapsr_arch.downloads import file_sum
 from vapsr_arch.weights.networks import infer
@@ -34,22 +35,35 @@ def metadata(network: nn.Module, source: Path | None = None, precision: str = 'f
     """What an exported file says of itself.
 
     Args:
-        network: One of `NETWORKS`.
+        network: A network, with what `weights.described` gives it.
         source: The checkpoint it was built from.
         precision: What the file computes in.
 
     Returns:
         Network, its arguments as JSON, scale, number of input channels, smallest input, halo (`whole image` for a network
-        without), precision, sha256 of the source and version of this package.
+        without), `tiles` (`no` for a network that must see the whole image), precision, sha256 of the source and version of
+        this package.
     """
-    name, arguments = infer(network.state_dict()) or (type(network).__name__, {})
+    name, arguments = infer(network.state_dict()) or (network_name(network), {})
     facts = {
         'network': name, 'arguments': json.dumps({**arguments, **_scale_argument(arguments, network.scale)}),
-        'scale': network.scale, 'num_in_ch': network.num_in_ch, 'min_size': network.min_size,
+        'scale': network.scale, 'num_in_ch': network.num_in_ch, 'min_size': graph_min_size(network),
         'halo': 'whole image' if network.halo is None else network.halo, 'precision': precision, 'vapsr_arch': __version__}
+    if not getattr(network, 'tiles', True):
+        facts['tiles'] = 'no'
     if source is not None:
         facts['source_sha256'] = file_sum(source, 'sha256')
     return {key: str(value) for key, value in facts.items()}
+
+
+def network_name(network: nn.Module) -> str:
+    """What a network is called: its class, or what spandrel calls it."""
+    return getattr(network, 'architecture', type(bare(network)).__name__)
+
+
+def graph_min_size(network: nn.Module) -> int:
+    """The smallest height and width that a graph of a network takes; of one that pads by itself, often another than its own."""
+    return getattr(network, 'graph_min_size', network.min_size)
 
 
 def _scale_argument(arguments: Mapping[str, object], scale: int) -> dict[str, int]:
@@ -60,12 +74,12 @@ def onnx_model(network: nn.Module, facts: Mapping[str, str], fp16: bool = False)
     """A network as an ONNX model: `image` to `enlarged`, float32, with dynamic batch, height and width.
 
     Args:
-        network: A network that has `num_in_ch` and `min_size`.
+        network: A network, with what `weights.described` gives it.
         facts: The model's metadata.
         fp16: Whether it computes in fp16.
     """
     import onnx
-    side = max(network.min_size, 24)
+    side = max(graph_min_size(network), 24)
     image = torch.rand(2, network.num_in_ch, side, side + 8)
     model = onnx.load_model_from_string(trace(_HalfInside(network) if fp16 else network, [image], {
         'image': {0: 'batch', 2: 'height', 3: 'width'},

@@ -5,10 +5,14 @@ import os
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from vapsr_arch.archs import NETWORKS
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.weights.described import described
 from vapsr_arch.weights.names import find_weights
+from vapsr_arch.weights.networks import build_network
 
 ENGINES = ('torch', 'compile', 'openvino', 'onnxruntime')
 PRECISIONS = ('fp32', 'bf16', 'fp16')
@@ -24,12 +28,14 @@ class Engine(Protocol):
         num_in_ch: Channels of the input.
         min_size: The smallest height and width of an input.
         halo: Pixels of the input around a tile that its output depends on; None: the whole image, or not known.
+        tiles: Whether tiles of an image may be enlarged one by one.
     """
 
     scale: int
     num_in_ch: int
     min_size: int
     halo: int | None
+    tiles: bool
 
     def __call__(self, x: Tensor) -> Tensor:
         """Enlarges a batch of images.
@@ -46,14 +52,16 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(weights: str | os.PathLike, *, scale: int | None = None, device: str = 'auto', precision: str = 'fp32',
-                engine: str = 'torch') -> Engine:
+def load_engine(weights: str | os.PathLike | nn.Module, *, scale: int | None = None, param_key: str | None = None,
+                device: str = 'auto', precision: str = 'fp32', engine: str = 'torch') -> Engine:
     """Makes an engine from weights.
 
     Args:
-        weights: A checkpoint of one of the project's networks or, for `openvino` and `onnxruntime`, also an ONNX file, for
-            `openvino` an IR's `.xml`; or a name, as for `find_weights`.
+        weights: A checkpoint of one of the project's networks or of one that spandrel knows; for `openvino` and
+            `onnxruntime` also an ONNX file, for `openvino` an IR's `.xml`; or a name, as for `find_weights`. Or a network of
+            torch, of any kind, which the engine takes over: N x C x H x W in [0, 1] to N x C x sH x sW, C being 1 or 3.
         scale: The enlargement; None for the one that the weights tell, as for `build_network`.
+        param_key: The key of the checkpoint that the weights lie under; None for the EMA's if there are any.
         device: `cpu`, `cuda`, or `auto` for a GPU if there is one and the engine can use it.
         precision: What the network computes in: `fp32`, `bf16` or `fp16`. Input and output are float32 in any case.
         engine: `torch`; `compile`, torch.compile, which takes its time at the first image; `openvino` or `onnxruntime`,
@@ -67,48 +75,90 @@ def load_engine(weights: str | os.PathLike, *, scale: int | None = None, device:
                                ('device', device, ('auto', 'cpu', 'cuda'))):
         if value not in known:
             raise VapsrError(f'there is no {what} {value!r}: choose one of {", ".join(known)}')
-    path = find_weights(weights)
-    if engine in ('torch', 'compile'):
-        return _torch_engine(path, scale, device, precision, engine)
-    return _onnx_engine(path, scale, device, precision, engine)
+    path = None if isinstance(weights, nn.Module) else find_weights(weights)
+    if path and path.suffix in GRAPHS:
+        return _graph_engine(path, scale, device, precision, engine)
+    on_torch = engine in ('torch', 'compile')
+    if not on_torch:
+        _check_onnx(engine, device, path)
+    network = described(weights if path is None else build_network(path, scale, param_key), scale)
+    able = getattr(network, 'precisions', PRECISIONS)
+    if precision not in able:
+        raise VapsrError(f'{network.architecture} does not compute in {precision}: choose one of {", ".join(able)}')
+    if on_torch:
+        from vapsr_arch.engines import torch_engines
+        make = torch_engines.TorchEngine if engine == 'torch' else torch_engines.CompiledEngine
+        made = make(network, _device(device, precision), precision)
+        if precision != 'fp32' and not isinstance(network, tuple(NETWORKS.values())):
+            _try(made, precision)
+        return made
+    return _onnx_engine(network, precision, engine)
 
 
-def _torch_engine(path: Path, scale: int | None, device: str, precision: str, engine: str) -> Engine:
-    import torch
+def _try(engine: Engine, precision: str) -> None:
+    """Upscales a small image, of which networks of others may be unable in short types.
 
-    from vapsr_arch.engines import torch_engines
-    from vapsr_arch.weights.networks import build_network
-    if path.suffix in GRAPHS:
-        raise VapsrError(f'{path} is an exported network, which the engine {engine} does not read: choose the engine '
-                         f'onnxruntime or openvino')
+    Raises:
+        VapsrError: The network fails.
+    """
+    side = max(engine.min_size, 16)
+    try:
+        engine(torch.full((1, engine.num_in_ch, side, side), 0.5))
+    except RuntimeError as error:
+        raise VapsrError(f'this network does not compute in {precision}: choose the precision fp32 '
+                         f'({str(error).splitlines()[0]})') from None
+
+
+def _device(device: str, precision: str) -> str:
+    """The device that torch works on, `cpu` or `cuda`.
+
+    Raises:
+        VapsrError: It is not there, or has no such precision.
+    """
     if device == 'cuda' and not torch.cuda.is_available():
         raise VapsrError('there is no CUDA GPU that torch can use here: choose the device cpu')
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if device == 'cpu' and precision == 'fp16' and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
         raise VapsrError('torch has no fast fp16 on this CPU: choose the precision fp32, or the device cuda')
-    make = torch_engines.TorchEngine if engine == 'torch' else torch_engines.CompiledEngine
-    return make(build_network(path, scale), device, precision)
+    return device
 
 
-def _onnx_engine(path: Path, scale: int | None, device: str, precision: str, engine: str) -> Engine:
+def _check_onnx(engine: str, device: str, path: Path | None) -> None:
+    """Checks that a runtime of ONNX models can be used.
+
+    Raises:
+        VapsrError: It is not installed, or is asked to use a GPU.
+    """
     if device == 'cuda':
         raise VapsrError(f'the engine {engine} computes on the CPU here: choose the engine torch or compile for a GPU')
     if importlib.util.find_spec(engine) is None:
         raise VapsrError(f'the engine {engine} is not installed: `pip install {engine}`')
+    if importlib.util.find_spec('onnx') is None and not (path and path.suffix in GRAPHS):
+        raise VapsrError(f'{path or "the network"} becomes an ONNX model first, for which onnx is not installed: `pip install '
+                         f'onnx`')
+
+
+def _graph_engine(path: Path, scale: int | None, device: str, precision: str, engine: str) -> Engine:
+    if engine in ('torch', 'compile'):
+        raise VapsrError(f'{path} is an exported network, which the engine {engine} does not read: choose the engine '
+                         f'onnxruntime or openvino')
+    _check_onnx(engine, device, path)
     from vapsr_arch.engines import onnx_engines
-    make = onnx_engines.OpenVinoEngine if engine == 'openvino' else onnx_engines.OnnxRuntimeEngine
-    if path.suffix in GRAPHS:
-        made = make(path, precision)
-        if scale not in (None, made.scale):
-            raise VapsrError(f'{path} holds a network for x{made.scale}, not x{scale}')
-        return made
-    if importlib.util.find_spec('onnx') is None:
-        raise VapsrError(f'{path} becomes an ONNX model first, for which onnx is not installed: `pip install onnx`')
+    made = (onnx_engines.OpenVinoEngine if engine == 'openvino' else onnx_engines.OnnxRuntimeEngine)(path, precision)
+    if scale not in (None, made.scale):
+        raise VapsrError(f'{path} holds a network for x{made.scale}, not x{scale}')
+    return made
+
+
+def _onnx_engine(network: nn.Module, precision: str, engine: str) -> Engine:
+    from vapsr_arch.engines import onnx_engines
     from vapsr_arch.engines.fused_onnx import fused_engine
     from vapsr_arch.engines.graph_forms import for_onnxruntime, for_openvino
     from vapsr_arch.engines.graphs import metadata, onnx_model
-    from vapsr_arch.weights.networks import build_network
-    network = build_network(path, scale)
-    rewrite = for_openvino if engine == 'openvino' else for_onnxruntime
-    return fused_engine(network, precision, engine) or make(onnx_model(rewrite(network), metadata(network)), precision)
+    fused = fused_engine(network, precision, engine)
+    if fused:
+        return fused
+    rewrite, make = ((for_openvino, onnx_engines.OpenVinoEngine) if engine == 'openvino'
+                     else (for_onnxruntime, onnx_engines.OnnxRuntimeEngine))
+    return make(onnx_model(rewrite(network), metadata(network)), precision)

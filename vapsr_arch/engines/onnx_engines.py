@@ -49,6 +49,7 @@ class _OnnxEngine:
         else:
             self.min_size, self.halo = 1, None
             self.scale = self._probe()
+        self.tiles = metadata.get('tiles') != 'no'
 
     def _probe(self) -> int:
         try:
@@ -111,7 +112,8 @@ class OpenVinoModel:
 
     def facts(self) -> tuple[Sequence[int | str], Mapping[str, str]]:
         """The shape of the first input, with names or `?` where it is dynamic, and the metadata."""
-        keys = [key for key in KEYS if self.graph.has_rt_info(['framework', key])]  # where the ONNX reader puts metadata
+        # Where the ONNX reader puts metadata.
+        keys = [key for key in (*KEYS, 'tiles') if self.graph.has_rt_info(['framework', key])]
         shape = [side.get_length() if side.is_static else '?' for side in self.graph.inputs[0].partial_shape]
         return shape, {key: self.graph.get_rt_info(['framework', key]).astype(str) for key in keys}
 

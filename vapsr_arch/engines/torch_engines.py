@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from vapsr_arch.archs import NETWORKS
 from vapsr_arch.archs.common.checks import check_input
 from vapsr_arch.engines.fused_vab import fuse
 from vapsr_arch.engines.triton_attention import fuse_attention
@@ -20,10 +21,10 @@ GRAPHS = 4  # shapes whose CUDA graph is kept: whole tiles and those of the righ
 class TorchEngine:
     """A network of torch, in channels_last. VapSR's attention blocks are fused: on a CPU in C, and on a GPU with Triton.
 
-    On a GPU the network's kernels are launched as one CUDA graph a shape.
+    On a GPU the kernels of this package's networks are launched as one CUDA graph a shape.
 
     Args:
-        network: The network; the engine takes it over.
+        network: The network, with what `weights.described` gives it; the engine takes it over.
         device: `cpu` or `cuda`.
         precision: One of `DTYPES`. Weights and features have it; input and output are float32.
     """
@@ -31,6 +32,7 @@ class TorchEngine:
     def __init__(self, network: nn.Module, device: str, precision: str) -> None:
         self.scale, self.num_in_ch = network.scale, network.num_in_ch
         self.min_size, self.halo = network.min_size, network.halo
+        self.tiles = getattr(network, 'tiles', True)
         self.device, self.dtype = torch.device(device), DTYPES[precision]
         self.network = network.eval().requires_grad_(False).to(self.device, self.dtype, memory_format=torch.channels_last)
         self.forward = self.prepare()
@@ -38,7 +40,9 @@ class TorchEngine:
     def prepare(self) -> Callable[[Tensor], Tensor]:
         """What runs the network, from its input to its output on the device."""
         if self.device.type == 'cuda':
-            return _CudaGraphs(fuse_attention(self.network))
+            network = fuse_attention(self.network)
+            # Networks of others may copy from the CPU as they run, which cannot be recorded.
+            return _CudaGraphs(network) if isinstance(self.network, tuple(NETWORKS.values())) else network
         return fuse(self.network)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -2,15 +2,17 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vapsr_arch.archs import NETWORKS
 from vapsr_arch.engines.graph_forms import for_onnxruntime, for_openvino
-from vapsr_arch.engines.graphs import onnx_model
+from vapsr_arch.engines.graphs import graph_min_size, network_name, onnx_model
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 
@@ -37,7 +39,7 @@ def check(name: Path, run: Callable[[Tensor], Tensor], network: nn.Module, preci
     Raises:
         VapsrError: It is larger than `TOLERANCE` allows.
     """
-    side = min_size or network.min_size
+    side = min_size or graph_min_size(network)
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for batch, height, width in ((1, side, side + 6), (2, side + 30, side + 17), (1, side + 47, side + 63)):
@@ -48,16 +50,39 @@ def check(name: Path, run: Callable[[Tensor], Tensor], network: nn.Module, preci
         same = got.shape == expected.shape
         difference = (got - expected).abs().max().item() if same else float('inf')
         if not difference <= TOLERANCE[precision] * max(1, expected.abs().max().item()):  # nan is refused, too
+            whose = 'this is a defect: please report it' if _is_own(network) else (
+                f'what {network_name(network)} does with an image depends on its size, or needs more than {precision} has')
             raise VapsrError(f'{name} was not written: for an image of {width}x{height} pixels the exported network differs '
-                             f"from torch's by {difference:.1e}, or in shape; this is a defect: please report it")
+                             f"from torch's by {difference:.1e}, or in shape; {whose}")
         worst = max(worst, difference)
     return worst
+
+
+def _is_own(network: nn.Module) -> bool:
+    return isinstance(network, tuple(NETWORKS.values()))
+
+
+@contextmanager
+def _foreign_explained(out: Path, network: nn.Module) -> Iterator[None]:
+    """Turns whatever an exporter or a runtime says of a network of others into a sentence.
+
+    Raises:
+        VapsrError: What the file was to be, and the reason.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _is_own(network) or isinstance(error, OSError) or str(error).startswith(f'{out} was not written'):
+            raise
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise VapsrError(f'{out} was not written: {network_name(network)} cannot be exported for images of any size: '
+                         f'{reason}') from None
 
 
 def export_onnx(network: nn.Module, out: Path, facts: Mapping[str, str], fp16: bool = False) -> float:
     """Writes an ONNX file that ONNX Runtime has run; returns and raises as `check`. Arguments are those of `onnx_model`."""
     from vapsr_arch.engines.onnx_engines import OnnxRuntimeEngine
-    with written_whole(out) as temporary:
+    with _foreign_explained(out, network), written_whole(out) as temporary:
         temporary.write_bytes(onnx_model(for_onnxruntime(network), facts, fp16))
         return check(out, OnnxRuntimeEngine(temporary, 'fp32'), network, 'fp16' if fp16 else 'fp32')
 
@@ -74,8 +99,8 @@ def export_openvino(network: nn.Module, out: Path, facts: Mapping[str, str], fp1
     import openvino
 
     from vapsr_arch.engines.onnx_engines import OpenVinoEngine, openvino_core
-    model = openvino_core().read_model(onnx_model(for_openvino(network), facts))
-    with tempfile.TemporaryDirectory() as folder:
+    with _foreign_explained(out, network), tempfile.TemporaryDirectory() as folder:
+        model = openvino_core().read_model(onnx_model(for_openvino(network), facts))
         whole = Path(folder, 'model.xml')
         openvino.save_model(model, whole, compress_to_fp16=fp16)
         difference = check(out, OpenVinoEngine(whole, 'fp32'), network, 'fp16' if fp16 else 'fp32')
@@ -95,12 +120,12 @@ def export_torch(network: nn.Module, out: Path, facts: Mapping[str, str]) -> flo
         out: The `.pt2` file.
         facts: Its metadata.
     """
-    min_size = MIN_EXPORTED if network.min_size > 1 else 2  # torch.export takes dimensions of 1 for constants
+    # torch.export takes dimensions of 1 for constants.
+    min_size = max(MIN_EXPORTED, network.min_size) if network.min_size > 1 else max(graph_min_size(network), 2)
     facts = dict(facts, min_size=str(min_size))
     height, width = (torch.export.Dim(name, min=min_size) for name in ('height', 'width'))
     image = torch.rand(2, network.num_in_ch, 48, 56)
-    with torch.no_grad():
+    with _foreign_explained(out, network), torch.no_grad(), written_whole(out) as temporary:
         program = torch.export.export(network, (image,), dynamic_shapes=({0: torch.export.Dim('batch'), 2: height, 3: width},))
-    with written_whole(out) as temporary:
         torch.export.save(program, temporary, extra_files={'metadata.json': json.dumps(facts)})
         return check(out, torch.export.load(temporary).module(), network, min_size=min_size)

@@ -1,7 +1,9 @@
-"""Many files enlarged: progress, what is there already, files that fail."""
+"""Many files upscaled: progress, and files that fail."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
@@ -9,28 +11,30 @@ from tqdm import tqdm
 from vapsr_arch.data.batch import raise_faults
 from vapsr_arch.data.images import read_header
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.inference.formats import is_lossy
 from vapsr_arch.inference.jobs import Job
 from vapsr_arch.inference.photographs import check_fits, read_photograph, write_photograph
 from vapsr_arch.inference.upscaler import Upscaler
+from vapsr_arch.weights.names import default_weights
 
 _BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining}, {rate_fmt}]'
 
 
-def upscale_files(jobs: Sequence[Job], upscaler: Upscaler) -> None:
-    """Enlarges files, with a progress bar in megapixels of the input on stderr.
+def upscale_files(jobs: Sequence[tuple[Job, Upscaler]]) -> None:
+    """Upscales files, with a progress bar in megapixels of the input on stderr.
 
     Args:
-        jobs: What to do; outputs that are there are written anew.
-        upscaler: What enlarges; what it logs is best given to `tell`.
+        jobs: What to do, and what does it; outputs that are there are overwritten. What an Upscaler logs is best given to
+            `tell`.
 
     Raises:
         VapsrError: Some files failed; all of them are named, and the others are done.
     """
     Image.MAX_IMAGE_PIXELS = None  # Pillow's limit refuses honest panoramas
-    megapixels = [_megapixels(job) for job in jobs]
+    megapixels = [_megapixels(job) for job, _ in jobs]
     faults, done = [], 0.
     with tqdm(total=sum(megapixels), unit='MP', file=sys.stderr, bar_format=_BAR) as bar:
-        for number, (job, size) in enumerate(zip(jobs, megapixels), start=1):
+        for number, ((job, upscaler), size) in enumerate(zip(jobs, megapixels), start=1):
             bar.set_description_str(f'{number}/{len(jobs)} {job.source.name}')
 
             def show(share: float, start: float = done, size: float = size) -> None:
@@ -47,6 +51,30 @@ def upscale_files(jobs: Sequence[Job], upscaler: Upscaler) -> None:
             done += size
             show(1)
     raise_faults(faults, len(jobs))
+
+
+def suited_weights(jobs: Sequence[Job], scale: int | None = None) -> dict[Job, Path]:
+    """The shipped weights that suit each image, of which a line on stderr tells.
+
+    JPEG and lossy WebP get those for photographs where there are such for the scale, all others those for clean images.
+
+    Args:
+        jobs: The images.
+        scale: The scale; None for 4.
+
+    Raises:
+        VapsrError: There are none for this scale.
+    """
+    lossy = {job: is_lossy(job.source) for job in jobs}
+    chosen = {job: default_weights(scale, photo=lossy[job]) for job in jobs}
+    told = []
+    for weights, count in Counter(chosen.values()).items():
+        why = ' (JPEG, lossy WebP)' if weights.stem.endswith('_photo') else ''
+        told.append(f'{weights.stem} for {count} image{"s" * (count > 1)}{why}')
+    without = sum(lossy[job] and not weights.stem.endswith('_photo') for job, weights in chosen.items())
+    note = f'; {without} of JPEG or lossy WebP, for which no photo weights are shipped' if without else ''
+    tell(f'weights: {", ".join(told)}{note}')
+    return chosen
 
 
 def tell(message: str) -> None:

@@ -1,19 +1,20 @@
-"""The Upscaler: pictures in, enlarged pictures out, whatever their size."""
+"""The Upscaler: images in, upscaled images out, whatever their size."""
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Literal
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vapsr_arch.archs.common import tiles
 from vapsr_arch.archs.common.self_ensemble import self_ensembled
 from vapsr_arch.engines.loading import Engine, load_engine
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.weights.names import DEFAULT
+from vapsr_arch.weights.names import default_weights
 
 AUTO_HALO = 48  # what is further away changes fewer than 1 of 10,000 pixels, by one grey level: the README has the measurements
 _CPU_TILE = 384  # of larger ones the activations leave the caches; of smaller ones more is halo
@@ -23,18 +24,24 @@ _LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
 
 
 class Upscaler:
-    """Enlarges pictures with a network, tile by tile.
+    """Upscales images with a network, tile by tile.
 
     Threads may share an Upscaler.
 
     Args:
-        weights: A name (`VapSR-S_x4` is shipped), or a file: a checkpoint of any network of this project, or ONNX.
-        scale: The enlargement; needed only for PAN's x3, whose weights look like x2's.
+        weights: A name (`VapSR-S_x4` is shipped); or a file: a checkpoint of any network of this project or of one that
+            spandrel knows, or ONNX; or a network of torch, N x C x H x W in [0, 1] to N x C x sH x sW with C 1 or 3, such as
+            `pipeline.loading.load_network(opt='options/test/MINE/test_mine_x4.yml')` gives. None for the shipped weights of
+            the scale, for images that were not compressed with loss.
+        scale: The scale; None for that of the weights, or 4 without any. PAN's weights for x3 look like those for x2, and
+            need it.
+        param_key: The key that a checkpoint's weights lie under; None for the EMA's, if there are any.
         device: Where to run; 'auto' takes a GPU if there is one.
         precision: What the network computes in.
         engine: What runs the network.
-        tile: Pixels of the input that are enlarged at a time, of either side and without their halo; 'auto' for as many
-            as suit the device. When memory runs out, the Upscaler goes on with half as many.
+        tile: Pixels of the input that are upscaled at a time, of either side and without their halo; 'auto' for as many
+            as suit the device, or for the whole image where spandrel discourages tiles for the network. When memory runs
+            out, the Upscaler continues with half as many, unless it is the whole image that is to be seen.
         halo: Pixels of the input that the network sees around a tile. 'full' for all that it looks at, so that tiling
             changes nothing; 'auto' for fewer, which changes next to nothing.
         self_ensemble: Take the mean over the eight flips and rotations, at eight times the cost.
@@ -46,29 +53,32 @@ class Upscaler:
 
     Raises:
         ValueError: `tile` is below 1 or `halo` below 0.
-        VapsrError: There are no such weights, they do not take RGB, or cannot run so.
+        VapsrError: There are no such weights, they take neither RGB nor grey, or cannot run so.
     """
 
-    def __init__(self, weights: str | os.PathLike = DEFAULT, *, scale: int | None = None,
+    def __init__(self, weights: str | os.PathLike | nn.Module | None = None, *, scale: int | None = None,
+                 param_key: str | None = None,
                  device: Literal['auto', 'cpu', 'cuda'] = 'auto', precision: Literal['fp32', 'bf16', 'fp16'] = 'fp32',
                  engine: Literal['torch', 'compile', 'openvino', 'onnxruntime'] = 'torch',
                  tile: int | Literal['auto'] = 'auto', halo: int | Literal['auto', 'full'] = 'auto',
                  self_ensemble: bool = False, log: Callable[[str], None] | None = None) -> None:
         if (tile != 'auto' and tile < 1) or (isinstance(halo, int) and halo < 0):
             raise ValueError(f'tile must be 1 or more and halo 0 or more, not {tile} and {halo}')
-        self.engine: Engine = load_engine(weights, scale=scale, device=device, precision=precision, engine=engine)
+        self.engine: Engine = load_engine(default_weights(scale) if weights is None else weights, scale=scale,
+                                          param_key=param_key, device=device, precision=precision, engine=engine)
         self.scale = self.engine.scale
-        if self.engine.num_in_ch != 3:
-            raise VapsrError(f'{weights}: the network takes {self.engine.num_in_ch} channels; pictures need one for 3, RGB')
+        if self.engine.num_in_ch not in (1, 3):
+            raise VapsrError(f'the network takes {self.engine.num_in_ch} channels; images need one for 3, RGB, or 1, grey')
         self._halo = halo
         self._self_ensemble = self_ensemble
         self._log = log or (lambda message: None)
         self._tile = self._automatic_tile() if tile == 'auto' else tile
 
     def __call__(self, image: np.ndarray, progress: Callable[[float], None] | None = None) -> np.ndarray:
-        """Enlarges a picture.
+        """Upscales an image.
 
-        Grey goes through the network as RGB, and the luma (BT.601) of what comes out is kept. Alpha goes through it as
+        Grey goes through the network as RGB, and the luma (BT.601) of what comes out is kept; through a network for grey,
+        the channels of RGB go one by one. Alpha goes through it as
         grey, limited to the range of the 3x3 pixels around: edges become as sharp as those of colours, without ringing,
         and what is wholly transparent or opaque stays so. Colours under wholly transparent pixels, which nobody sees, are
         replaced by the nearest ones that are seen, so that they do not bleed into edges.
@@ -106,6 +116,8 @@ class Upscaler:
         return canvas[..., 0] if image.ndim == 2 else canvas
 
     def _automatic_tile(self) -> int:
+        if not self.engine.tiles:
+            return sys.maxsize
         if torch.device(getattr(self.engine, 'device', 'cpu')).type == 'cpu':  # ONNX engines have none
             return _CPU_TILE
         free, _ = torch.cuda.mem_get_info()
@@ -127,6 +139,9 @@ class Upscaler:
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
                     raise
+            if tile == sys.maxsize:
+                raise VapsrError('there is not enough memory for the whole image, which this network is to see at once: take a '
+                                 'smaller image, or allow tiles all the same by --tile N')
             smaller = min(tile, max(height, width)) // 2
             if smaller < _SMALLEST_TILE:
                 raise VapsrError(f'there is not enough memory to enlarge even {2 * smaller}x{2 * smaller} pixels at a time')
@@ -169,22 +184,27 @@ class Upscaler:
         result = self._run(np.divide(seen, full, dtype=np.float32))
         top, left = (rows.first - rows.start) * self.scale, (columns.first - columns.start) * self.scale
         result = result[:, :, top:top + target.shape[0], left:left + target.shape[1]]
-        if image.shape[2] == 1:
+        if image.shape[2] < result.shape[1]:
             result = (result * _LUMA).sum(1, keepdim=True)
         values = result[0].clamp(0, 1).mul_(full).round_().permute(1, 2, 0).numpy().astype(image.dtype)
         target[...] = values if limits is None else values.clip(low, high)
 
     def _run(self, pixels: np.ndarray) -> Tensor:
-        """Runs the network on H x W x 1 or 3 values in [0, 1]; returns 1 x 3 x sH x sW, not clipped."""
+        """Runs the network on H x W x 1 or 3 values in [0, 1]; returns 1 x 3 x sH x sW, or as many channels as there were
+        from a network for grey, not clipped."""
         height, width = pixels.shape[:2]
         missing = [(0, max(0, self.engine.min_size - size)) for size in (height, width)]
         if any(more for _, more in missing):
             pixels = np.pad(pixels, (*missing, (0, 0)), mode='edge')
-        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
+        x = torch.from_numpy(pixels).permute(2, 0, 1)
+        x = x[None].expand(-1, 3, -1, -1) if self.engine.num_in_ch == 3 else x[:, None]
         result = self_ensembled(self.engine, x) if self._self_ensemble else self.engine(x)
+        if result.shape[1] != x.shape[1]:
+            raise VapsrError(f'the network makes {result.shape[1]} channels of {x.shape[1]}')
         if not result.sum().isfinite():
             raise VapsrError('the network\'s result is not finite: take --precision fp32')
-        return result[:, :, :height * self.scale, :width * self.scale]
+        result = result[:, :, :height * self.scale, :width * self.scale]
+        return result if self.engine.num_in_ch == 3 else result.transpose(0, 1)
 
 
 def _visible_colours(image: np.ndarray) -> np.ndarray:

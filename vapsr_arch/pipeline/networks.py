@@ -15,10 +15,10 @@ ADAPTATIONS = ('img_range', 'size_multiple')  # keys of `network_g` that are no 
 SPANDREL = 'Spandrel'
 
 
-def Spandrel(checkpoint: str) -> nn.Module:
+def Spandrel(checkpoint: str, param_key: str | None = None) -> nn.Module:
     """The network that spandrel recognises in a checkpoint, with its weights: `network_g: {type: Spandrel}`."""
     from vapsr_arch.weights.spandrel_networks import load_network
-    return load_network(checkpoint)
+    return load_network(checkpoint, param_key)
 
 
 def network_class(name: str) -> Callable:

@@ -156,6 +156,7 @@ class Run:
         for key in [key for key in opt if key.startswith('network_')]:
             if opt[key]['type'] == SPANDREL:
                 opt[key]['checkpoint'] = opt['path'][f'pretrain_{key}']
+                opt[key]['param_key'] = opt['path'].get(f'param_key_{key.removeprefix("network_")}')
             opt[key] = for_basicsr(opt[key])
 
     def _set_paths(self, opt: dict[str, Any], root: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,15 +15,18 @@ from vapsr_arch.weights.checkpoints import load_state_dict
 from vapsr_arch.weights.networks import infer
 
 
-def convert(source: str | os.PathLike, out: str | os.PathLike, force: bool = False) -> str:
+def convert(source: str | os.PathLike, out: str | os.PathLike, force: bool = False, param_key: str | None = None,
+            network: tuple[str, Mapping[str, Any]] | None = None) -> str:
     """Writes the weights that a checkpoint is used with, alone.
 
     Args:
-        source: The checkpoint, as for `checkpoints.load_state_dict`: the EMA's weights if it has them.
+        source: The checkpoint, as for `checkpoints.load_state_dict`.
         out: The file to write. `.safetensors`, with text about the weights: `network` and its `arguments` as JSON where the
             weights tell them, `source` and its `source_sha256`, `key` where they lay under one. Or `.pth`: a dictionary
             with the one key `params`.
         force: Whether `out` may be there already.
+        param_key: As for `checkpoints.load_state_dict`: the EMA's weights come first.
+        network: The network's name and arguments; None for what the weights tell.
 
     Returns:
         A sentence: what was written.
@@ -35,20 +40,20 @@ def convert(source: str | os.PathLike, out: str | os.PathLike, force: bool = Fal
         raise OptionsError(f'{out}: the suffix must be .safetensors or .pth')
     if out.exists() and not force:
         raise VapsrError(f'{out} is there already: choose another name, or replace it with --force')
-    state_dict, key = load_state_dict(source)
+    state_dict, key = load_state_dict(source, param_key)
     # Neither format is to keep a memory layout; safetensors refuses tensors that share memory.
     state_dict = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state_dict.items()}
-    network, arguments = infer(state_dict) or (None, {})
-    if network == 'PAN' and arguments['scale'] != 4:
+    name, arguments = network or infer(state_dict) or (None, {})
+    if network is None and name == 'PAN' and arguments['scale'] != 4:
         del arguments['scale']  # the weights for x2 and x3 have the same shapes
     with written_whole(out) as temporary:
         if out.suffix == '.pth':
             torch.save({'params': state_dict}, temporary)
         else:
             import safetensors.torch
-            facts = {'network': network, 'arguments': arguments and json.dumps(arguments), 'source': source.name,
+            facts = {'network': name, 'arguments': arguments and json.dumps(arguments), 'source': source.name,
                      'source_sha256': file_sum(source, 'sha256'), 'key': key}
             safetensors.torch.save_file(state_dict, temporary, {'format': 'pt'} | {k: v for k, v in facts.items() if v})
-    known = f'{network}({", ".join(f"{key}={value}" for key, value in arguments.items())})' if network else 'unknown network'
+    known = f'{name}({", ".join(f"{key}={value}" for key, value in arguments.items())})' if name else 'unknown network'
     count = sum(tensor.numel() for tensor in state_dict.values())
     return f'{out}: {known}, {count:,} parameters, from {source}' + (f', key {key}' if key else '')

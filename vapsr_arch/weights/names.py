@@ -1,4 +1,7 @@
-"""Where weights are found by name: those shipped with the package, and those that `vapsr weights get` downloaded."""
+"""Where weights are found by name: those shipped with the package, and those that `vapsr weights get` downloaded.
+
+Shipped are `VapSR-S_xN` for images without loss, and `VapSR-S_xN_photo` for photographs that a camera or a web site compressed.
+"""
 
 import os
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 from vapsr_arch.errors import VapsrError
 
 DEFAULT = 'VapSR-S_x4'
+DEFAULT_SCALE = 4
 _PACKAGE = Path(__file__).parents[1]
 _FOLDERS = (Path('experiments/pretrained_models'),  # of the current folder
             _PACKAGE / 'pretrained',  # as installed
@@ -24,12 +28,36 @@ def find_weights(weights: str | os.PathLike) -> Path:
     """
     if Path(weights).is_file():
         return Path(weights)
-    for folder in _FOLDERS:
-        for suffix in _SUFFIXES:
-            path = folder / f'{weights}{suffix}'
-            if path.is_file():
-                return path
+    found = _named(str(weights))
+    if found:
+        return found
     names = sorted({path.stem for folder in _FOLDERS if folder.is_dir() for path in folder.iterdir()
                     if path.suffix in _SUFFIXES})
     raise VapsrError(f'{weights}: there is no such file of weights, nor weights of that name: there are {", ".join(names)}; '
                      f'`vapsr weights list` names those that can be downloaded')
+
+
+def default_weights(scale: int | None = None, photo: bool = False) -> Path:
+    """The shipped weights for a scale.
+
+    Args:
+        scale: The scale; None for 4.
+        photo: Whether they are for photographs with the marks of lossy compression, if there are such for the scale.
+
+    Raises:
+        VapsrError: There are none for this scale; those there are are named.
+    """
+    scale = scale or DEFAULT_SCALE
+    name = f'VapSR-S_x{scale}'
+    found = (photo and _named(f'{name}_photo')) or _named(name)
+    if not found:
+        shipped = sorted({path.stem for folder in _FOLDERS for path in folder.glob('VapSR-S_x*.pth')})
+        raise VapsrError(f'no weights for x{scale} are shipped, only {" and ".join(shipped) or "none"}: take another scale, or '
+                         f'name weights')
+    return found
+
+
+def _named(name: str) -> Path | None:
+    """The file of weights of a name."""
+    paths = (folder / f'{name}{suffix}' for folder in _FOLDERS for suffix in _SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)

@@ -10,13 +10,20 @@ from vapsr_arch.archs import NETWORKS
 from vapsr_arch.archs.common.adapted import bare
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.weights.checkpoints import load_state_dict
+from vapsr_arch.weights.spandrel_networks import is_installed, recognised
 
 _NAMED = 5  # tensors that a sentence names
 
 
-def infer(state_dict: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]] | None:
-    """The name of the network that weights belong to, of `NETWORKS`, and its arguments; None if unknown."""
-    for name, network in NETWORKS.items():
+def infer(state_dict: Mapping[str, Tensor],
+          networks: Mapping[str, type[nn.Module]] = NETWORKS) -> tuple[str, dict[str, Any]] | None:
+    """The name of the network that weights belong to, and its arguments; None if unknown.
+
+    Args:
+        state_dict: Tensors by name.
+        networks: Those it may be, by name; each has a class method `infer`, like those of `NETWORKS`.
+    """
+    for name, network in networks.items():
         arguments = network.infer(state_dict)
         if arguments is not None:
             return name, arguments
@@ -29,33 +36,53 @@ def identify(state_dict: Mapping[str, Tensor]) -> str | None:
     return known and f'{known[0]}({", ".join(f"{key}={value}" for key, value in known[1].items())})'
 
 
-def build_network(path: str | os.PathLike, scale: int | None = None) -> nn.Module:
+def build_network(path: str | os.PathLike, scale: int | None = None, param_key: str | None = None,
+                  networks: Mapping[str, type[nn.Module]] = NETWORKS) -> nn.Module:
     """Builds the network that a checkpoint's keys and shapes tell, with its weights, in evaluation mode.
 
     Args:
-        path: The checkpoint, as for `load_state_dict`; the EMA's weights if it has them.
+        path: The checkpoint, as for `load_state_dict`.
         scale: The enlargement; None for the one that the weights tell. PAN's tell x2 and x3 apart by this argument only.
+        param_key: As for `load_state_dict`: the EMA's weights come first.
+        networks: As for `infer`.
 
     Returns:
-        One of `NETWORKS`, float32, on the CPU.
+        One of `networks`, or what spandrel recognises; float32, on the CPU.
 
     Raises:
-        VapsrError: The file is no checkpoint, its network is none of the project's, or is not for this scale.
+        VapsrError: The file is no checkpoint, its network is not known, or is not for this scale.
     """
-    state_dict, _ = load_state_dict(path)
-    known = infer(state_dict)
+    state_dict, _ = load_state_dict(path, param_key)
+    known = infer(state_dict, networks)
     if known is None:
-        raise VapsrError(f'{path}: these weights are of none of the networks known here ({", ".join(NETWORKS)})')
+        return _of_spandrel(state_dict, path, scale, networks)
     name, arguments = known
     scale_key = 'upscale' if 'upscale' in arguments else 'scale'
-    network = NETWORKS[name](**arguments | {scale_key: scale or arguments[scale_key]})
+    if scale and scale_key in arguments:
+        arguments = arguments | {scale_key: scale}
+    network = networks[name](**arguments)
     wrong = mismatch(network, state_dict)
-    if wrong and scale not in (None, arguments[scale_key]):
-        raise VapsrError(f'{path} holds a {name} for x{arguments[scale_key]}, not x{scale}')
+    if wrong and arguments != known[1]:
+        raise VapsrError(f'{path} holds a {name} for x{known[1][scale_key]}, not x{scale}')
     if wrong:
         raise VapsrError(f'{path} looks like a {name}, but does not fit it: {wrong}')
     network.load_state_dict(state_dict)
     return network.eval()
+
+
+def _of_spandrel(state_dict: Mapping[str, Tensor], path: str | os.PathLike, scale: int | None,
+                 networks: Mapping[str, type[nn.Module]]) -> nn.Module:
+    """The network that spandrel recognises; arguments and errors as for `build_network`."""
+    none = f'{path}: these weights are of none of the networks known here ({", ".join(networks)})'
+    way_out = 'a test option file says what else they are: --opt FILE'
+    if not is_installed():
+        raise VapsrError(f'{none}; spandrel knows some forty more: `pip install spandrel`; {way_out}')
+    network = recognised(state_dict, path)
+    if network is None:
+        raise VapsrError(f'{none}, nor of those that spandrel knows; {way_out}')
+    if scale not in (None, network.scale):
+        raise VapsrError(f'{path} holds a {network.architecture} for x{network.scale}, not x{scale}')
+    return network
 
 
 def mismatch(network: nn.Module, state_dict: Mapping[str, Tensor]) -> str | None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,12 +31,15 @@ class AdaptedNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Upscales N x C x H x W in [0, 1]."""
         height, width = x.shape[2:]
-        bottom, right = -height % self.size_multiple, -width % self.size_multiple
-        if bottom or right:
-            x = reflected(x, bottom, right)
+        x = padded(x, self.size_multiple)
         y = self.network(x * self.img_range if self.img_range != 1 else x)
         y = y / self.img_range if self.img_range != 1 else y
         return y[:, :, :y.shape[2] * height // x.shape[2], :y.shape[3] * width // x.shape[3]]
+
+    @property
+    def graph_min_size(self) -> int:
+        """The smallest height and width that an exported graph takes."""
+        return max(self.min_size, self.size_multiple // 2 + 1)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inner network's."""
@@ -44,6 +48,19 @@ class AdaptedNetwork(nn.Module):
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Loads into the inner network."""
         return self.network.load_state_dict(*args, **kwargs)
+
+
+def padded(x: Tensor, multiple: int) -> Tensor:
+    """An image, N x C x H x W, with rows and columns added by reflection, so that H and W are multiples of a number.
+
+    A graph that is traced or exported pads by one reflection: its images must be larger than half of `multiple`.
+    """
+    if multiple == 1:
+        return x
+    bottom, right = (-size % multiple for size in x.shape[2:])
+    if torch.jit.is_tracing() or torch.compiler.is_exporting():  # whether there is anything to add must stay open
+        return F.pad(x, (0, right, 0, bottom), mode='reflect')
+    return reflected(x, bottom, right) if bottom or right else x
 
 
 def reflected(x: Tensor, bottom: int, right: int) -> Tensor:
