@@ -28,7 +28,7 @@ def _ranked(values: Sequence[float | None], metric: str, lower: bool) -> list[st
 
 def _title(row: Row, benchmark: Benchmark) -> str:
     title = escape(row.title) + (r'$^\dagger$' if row.source else '')
-    return rf'\textbf{{{title}}}' if row.title in benchmark.highlight else title
+    return rf'\textbf{{{title}}}' if row.is_of(benchmark.highlight) else title
 
 
 def latex(benchmark: Benchmark) -> str:

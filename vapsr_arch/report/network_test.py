@@ -140,7 +140,8 @@ class NetworkTest:
         Returns:
             The row, with the reason for each cell that is empty.
         """
-        row = Row(self.title, self.scale, self.options['network_g']['type'], self.option_file)
+        row = Row(self.title, self.scale, self.options['network_g']['type'], self.option_file,
+                  self_ensemble=self.is_self_ensemble)
         own = {dataset['name'] for dataset in self.sets}
         row.absent |= {name: f'{self.option_file} does not have this set' for name in sets if name not in own}
         common: dict[str, Any] = {'network': self.options['network_g'], 'device': device, 'self-ensemble': self.is_self_ensemble}

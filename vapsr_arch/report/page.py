@@ -42,7 +42,7 @@ def _table(headings: Sequence[str], body: Sequence[str]) -> str:
 def _main_table(benchmark: Benchmark) -> str:
     """The table of a scale, with its conditions above and, below, why cells are empty."""
     heading = f'<h2>x{benchmark.scale}</h2>' if benchmark.suffix else ''
-    body = [_row(values, row.title in benchmark.highlight) for row, values in cells(benchmark)]
+    body = [_row(values, row.is_of(benchmark.highlight)) for row, values in cells(benchmark)]
     notes = ''.join(f'<li>{html.escape(note)}</li>' for note in row_notes(benchmark))
     return (f'{heading}<p class="small">{html.escape(conditions(benchmark))}</p>{_table(columns(benchmark), body)}'
             + (f'<ul class="small">{notes}</ul>' if notes else ''))

@@ -29,9 +29,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def _colour(row: Row, highlight: frozenset[str]) -> str:
-    ours = row.title.removesuffix('+') in highlight or row.title in highlight if highlight else \
-        'vapsr' in (row.network or '').lower()
-    return OURS if ours else OTHERS
+    return OURS if (row.is_of(highlight) if highlight else 'vapsr' in (row.network or '').lower()) else OTHERS
 
 
 def _label(axes: Axes, points: list[tuple[float, float, float, str]]) -> None:

@@ -1,7 +1,7 @@
 """A row of a benchmark's table: what was measured, and why what is missing could not be."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 COSTS = {'parameters': 'parameters', 'multi_adds': 'multi-adds', 'activations': 'activations', 'latency': 'latency',
          'memory': 'memory'}
@@ -23,6 +23,7 @@ class Row:
         scores: A metric's mean over a set: `scores['Set5']['psnr']`.
         images: A metric by image: `images['Set5']['baby']['psnr']`.
         files: The upscaled image by set and image.
+        self_ensemble: Whether the network is tested with the mean over eight flips and rotations.
         source: Where the figures of a row that was not measured here were published.
         absent: Why a cell is empty for which nothing was to be measured, by set or by one of `COSTS`.
         failures: Why a cell is empty that could not be measured.
@@ -41,6 +42,7 @@ class Row:
     scores: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     images: dict[str, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
     files: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    self_ensemble: bool = False
     source: str | None = None
     absent: dict[str, str] = dataclasses.field(default_factory=dict)
     failures: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -49,6 +51,10 @@ class Row:
     def label(self) -> str:
         """The title as the tables show it."""
         return f'{self.title} (published)' if self.source else self.title
+
+    def is_of(self, titles: Collection[str]) -> bool:
+        """Whether this row, or the network of whose self-ensemble it is, is called by one of these titles."""
+        return self.title in titles or (self.self_ensemble and self.title.removesuffix('+') in titles)
 
     def take_images(self, set_name: str, images: Mapping[str, Mapping[str, float]]) -> None:
         """Takes the metrics of a set's images, and their means."""

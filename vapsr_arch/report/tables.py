@@ -88,8 +88,7 @@ def comparisons(benchmark: Benchmark) -> list[Comparison]:
     """What was published of the networks that were measured, on the same sets; self-ensembles aside."""
     found = []
     for row in benchmark.rows:
-        entry = row.network and row.parameters and not row.title.endswith('+') \
-            and published(row.network, row.scale, row.parameters)
+        entry = row.network and row.parameters and not row.self_ensemble and published(row.network, row.scale, row.parameters)
         if entry:
             found += [Comparison(row.title, name, row.scores[name], tuple(entry['sets'][name]), entry['source'])
                       for name in benchmark.sets if name in entry['sets'] and {'psnr', 'ssim'} <= set(row.scores.get(name, {}))]
@@ -113,7 +112,7 @@ def _section(benchmark: Benchmark) -> list[str]:
     headings = columns(benchmark)
     lines = [f'# x{benchmark.scale}', '', _markdown_row(headings), '|---|' + '---:|' * (len(headings) - 1)]
     for row, (title, *values) in cells(benchmark):
-        name = f'**{title.text}**' if row.title in benchmark.highlight else title.text
+        name = f'**{title.text}**' if row.is_of(benchmark.highlight) else title.text
         lines.append(_markdown_row([name, *(cell.text for cell in values)]))
     notes = row_notes(benchmark)
     if notes:
