@@ -38,6 +38,7 @@ setup(
     extras_require={
         'benchmark': ['fvcore', 'matplotlib'],
         'demo': ['scikit-image', 'matplotlib'],
+        'metrics': ['pyiqa'],
         'export': ['onnx', 'onnxruntime', 'openvino'],
         'spandrel': ['spandrel'],
         'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel'],

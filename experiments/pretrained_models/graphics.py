@@ -1,8 +1,8 @@
 """Draws graphics to train on beside photographs: flat colours, gradients, text, lines, shapes, icons, charts, line art, windows.
 
-python experiments/pretrained_models/graphics.py OUT COUNT [SEED]
+python experiments/pretrained_models/graphics.py OUT COUNT [SEED [KIND ...]]
 
-Writes COUNT images of 192x192 pixels, PNG, into OUT. Photographs hold few saturated flat colours and few sharp edges; a
+Writes COUNT images of 192x192 pixels, PNG, into OUT; of all kinds, or of those that are named, such as `flat gradient`. Photographs hold few saturated flat colours and few sharp edges; a
 network that has never seen any changes them. Half of the images are antialiased. Fonts are those of matplotlib and of the
 system; the same fonts and the same seed give the same images.
 """
@@ -11,7 +11,7 @@ import math
 import random
 import string
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -268,22 +268,23 @@ KINDS: dict[Callable[[Canvas], None], int] = {
     flat: 2, gradient: 3, text: 5, lines: 2, shapes: 3, pixel_art: 1, icons: 2, chart: 2, line_art: 2, window: 3}
 
 
-def drawn(seed: str) -> Image.Image:
-    """A random graphic, 192x192, RGB; the same for the same seed."""
+def drawn(seed: str, kinds: dict[Callable[[Canvas], None], int] = KINDS) -> Image.Image:
+    """A random graphic, 192x192, RGB; the same for the same seed and kinds."""
     source = random.Random(seed)
-    kind = source.choices(list(KINDS), list(KINDS.values()))[0]
+    kind = source.choices(list(kinds), list(kinds.values()))[0]
     canvas = Canvas(source, source.random() < 0.5)
     kind(canvas)
     return canvas.finish()
 
 
-def main(out: Path, count: int, seed: int = 0) -> None:
+def main(out: Path, count: int, seed: int = 0, names: Sequence[str] = ()) -> None:
+    kinds = {kind: share for kind, share in KINDS.items() if kind.__name__ in names or not names}
     out.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        drawn(f'{seed} {number}').save(out / f'graphic_{number:05d}.png')
+        drawn(f'{seed} {number}', kinds).save(out / f'graphic_{number:05d}.png')
 
 
 if __name__ == '__main__':
-    if len(sys.argv) not in (3, 4):
-        sys.exit('usage: python graphics.py OUT COUNT [SEED]')
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    if len(sys.argv) < 3:
+        sys.exit('usage: python graphics.py OUT COUNT [SEED [KIND ...]]')
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:4]), sys.argv[4:])

@@ -1,6 +1,6 @@
 """Makes the packs that the weights here are trained on: tiles of photographs and screenshots, and drawn graphics beside them.
 
-python experiments/pretrained_models/training_tiles.py OUT --scale 4 --photographs DIR --graphics DIR [--screenshots DIR]
+python experiments/pretrained_models/training_tiles.py OUT --scale 4 --photographs DIR --graphics DIR ... [--screenshots DIR]
                                                        [--lr NAME ...]
 
 Each DIR is as `vapsr data lr IMAGES DIR --scale 2 3 4 --cut-hr` writes it: HR, X2, X3, X4. Of the overlapping tiles of
@@ -53,10 +53,11 @@ def hard_tiles_of(folder: Path, scale: int, lr_names: list[str]) -> list[Tile]:
     return tiles[:int(KEPT * len(tiles))]
 
 
-def main(out: Path, scale: int, photographs: Path, graphics: Path, screenshots: Path | None, lr_names: list[str]) -> None:
+def main(out: Path, scale: int, photographs: Path, graphics: list[Path], screenshots: Path | None, lr_names: list[str]) -> None:
     tiles = hard_tiles_of(photographs, scale, lr_names)
     print(f'photographs: {len(tiles)} tiles')
-    tiles += tiles_of(graphics, scale, lr_names)
+    for folder in graphics:
+        tiles += tiles_of(folder, scale, lr_names)
     if screenshots:
         tiles += hard_tiles_of(screenshots, scale, lr_names)
     print(f'in all: {len(tiles)} tiles, {len(lr_names)} LR images each')
@@ -75,7 +76,7 @@ if __name__ == '__main__':
     parser.add_argument('out', type=Path)
     parser.add_argument('--scale', type=int, required=True)
     parser.add_argument('--photographs', type=Path, required=True)
-    parser.add_argument('--graphics', type=Path, required=True)
+    parser.add_argument('--graphics', type=Path, nargs='+', required=True)
     parser.add_argument('--screenshots', type=Path)
     parser.add_argument('--lr', nargs='+')
     given = parser.parse_args()

@@ -19,7 +19,7 @@ from vapsr_arch.report import cost
 SMALL = {'VapSR': SMALL_NETWORK, 'IMDN': {'type': 'IMDN', 'scale': 2, 'num_feat': 16, 'num_block': 1}}
 
 
-def _options(name: str, network: dict[str, Any], **more: Any) -> dict[str, Any]:
+def _options(name: str, network: dict[str, Any], /, **more: Any) -> dict[str, Any]:
     sets = {'test_1': 'photos', 'test_2': 'absent'}
     return {
         'name': f'test_{name}_x2', 'model_type': 'VapSRModel', 'scale': 2, 'num_gpu': 0,
@@ -31,7 +31,7 @@ def _options(name: str, network: dict[str, Any], **more: Any) -> dict[str, Any]:
                             'ssim': {'type': 'calculate_ssim', 'crop_border': 2, 'test_y_channel': True}}}, **more}
 
 
-def write_options(name: str, network: dict[str, Any], **more: Any) -> str:
+def write_options(name: str, network: dict[str, Any], /, **more: Any) -> str:
     """Writes NAME.yml into the current folder."""
     Path(f'{name}.yml').write_text(yaml.safe_dump(_options(name, network, **more), sort_keys=False))
     return f'{name}.yml'

@@ -15,11 +15,11 @@ from tests.report.conftest import SMALL, Benchmarked, write_options
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.data.matlab_resize import imresize
 from vapsr_arch.errors import OptionsError, VapsrError
-from vapsr_arch.report.benchmark import Benchmark
+from vapsr_arch.report.benchmark import OwnSet, Wishes, read_benchmarks
 from vapsr_arch.report.machine import counted
 from vapsr_arch.report.published import published
-from vapsr_arch.report.report import find_image
-from vapsr_arch.report.runs import kept
+from vapsr_arch.report.records import Record
+from vapsr_arch.report.report import find_images
 
 
 def _results(folder: Benchmarked) -> list[dict]:
@@ -30,9 +30,16 @@ def test_one_network_that_fails_leaves_the_others_and_exit_code_1(benchmarked: B
     bicubic, vapsr, imdn, broken = _results(benchmarked)
     assert benchmarked.code == 1
     assert [bicubic['title'], vapsr['title'], imdn['title'], broken['title']] == ['bicubic', 'VapSR', 'IMDN', 'broken']
-    assert broken['failure'] == 'there is no checkpoint broken.pth'
-    assert not bicubic['failure'] and not vapsr['failure'] and not imdn['failure']
-    assert '| broken | failed: there is no checkpoint broken.pth |' in (benchmarked.out / 'table.md').read_text()
+    assert broken['failures'] == {'photos': 'there is no checkpoint broken.pth'}
+    assert not bicubic['failures'] and not vapsr['failures'] and not imdn['failures']
+    assert '\n- broken: photos: there is no checkpoint broken.pth\n' in (benchmarked.out / 'table.md').read_text()
+
+
+def test_a_network_without_scores_keeps_its_costs(benchmarked: Benchmarked) -> None:
+    _, vapsr, _, broken = _results(benchmarked)
+    for cost in ('parameters', 'multi_adds', 'activations'):
+        assert broken[cost] == vapsr[cost] > 0
+    assert broken['latency'] > 0 and broken['memory'] > 0 and not broken['scores']
 
 
 def test_scores_are_those_of_basicsrs_test_loop(benchmarked: Benchmarked) -> None:
@@ -72,33 +79,34 @@ def test_the_csv_has_a_row_a_network_in_full_precision(benchmarked: Benchmarked)
     run = _results(benchmarked)[2]
     assert float(rows['IMDN']['photos_psnr']) == run['scores']['photos']['psnr']
     assert int(rows['IMDN']['parameters']) == run['parameters']
-    assert rows['broken']['failure'] and not rows['broken']['photos_psnr']
+    assert rows['broken']['notes'] == 'photos: there is no checkpoint broken.pth' and not rows['broken']['photos_psnr']
 
 
 def test_the_plots_and_the_strip_are_pictures(benchmarked: Benchmarked) -> None:
     for name in ('psnr_parameters.png', 'psnr_latency.png', 'compare_photos_2.png', 'receptive_fields.png'):
         height, width = cv2.imread(str(benchmarked.out / name)).shape[:2]
         assert 150 < height < 1500 and 150 < width < 1500, name
-    for name in ('psnr_parameters.svg', 'psnr_latency.svg'):
-        text = (benchmarked.out / name).read_text()
+    for name in ('psnr_parameters', 'psnr_latency'):
+        text = (benchmarked.out / f'{name}.svg').read_text()
         assert '>VapSR</text>' in text and '>IMDN</text>' in text
+        assert (benchmarked.out / f'{name}.pdf').read_bytes().startswith(b'%PDF')
 
 
 def test_what_is_unchanged_is_not_run_again(benchmarked: Benchmarked) -> None:
     def written(name: str) -> list[int]:
         return [(benchmarked.out / path).stat().st_mtime_ns for path in (
-            f'results/test_{name}_x2/photos.csv', f'networks/{name}.scores.json', f'networks/{name}.cost.json')]
+            f'results/test_{name}_x2/photos.csv', f'networks/test_{name}_x2.scores.json', f'networks/test_{name}_x2.cost.json')]
 
     shutil.copy('IMDN.pth', 'IMDN-2.pth')
     write_options('IMDN-2', SMALL['IMDN'])
-    benchmark = Benchmark(['VapSR.yml', 'IMDN.yml', 'IMDN-2.yml'], benchmarked.out)
+    benchmark, = read_benchmarks(['VapSR.yml', 'IMDN.yml', 'IMDN-2.yml'], benchmarked.out)
     vapsr, imdn = written('VapSR'), written('IMDN')
     benchmarked.out.joinpath('results/test_VapSR_x2/visualization/photos/4_test_VapSR_x2.png').unlink()
     benchmark.run()
     assert written('IMDN') == imdn
     assert [new > old for new, old in zip(written('VapSR'), vapsr)] == [True, True, False]  # an image was missing
-    assert [run.title for _, run in benchmark.finished] == ['VapSR', 'IMDN', 'IMDN-2']
-    assert benchmark.runs[2].scores == benchmark.runs[3].scores
+    assert [row.title for row in benchmark.rows if row.scores] == ['bicubic', 'VapSR', 'IMDN', 'IMDN-2']
+    assert benchmark.rows[2].scores == benchmark.rows[3].scores
 
 
 def test_what_is_kept_is_measured_again_when_anything_changes(tmp_path: Path) -> None:
@@ -108,26 +116,26 @@ def test_what_is_kept_is_measured_again_when_anything_changes(tmp_path: Path) ->
     def measure() -> dict[str, int]:
         return {'value': next(values)}
 
-    assert kept(path, {'weights': 'a', 'sizes': (1, 2)}, measure) == {'value': 0}
-    assert kept(path, {'weights': 'a', 'sizes': (1, 2)}, measure) == {'value': 0}
-    assert kept(path, {'weights': 'b', 'sizes': (1, 2)}, measure) == {'value': 1}
-    path.write_text('{"fingerprint": ')
-    assert kept(path, {'weights': 'b', 'sizes': (1, 2)}, measure) == {'value': 2}
+    for weights, value in (('a', 0), ('a', 0), ('b', 1), ('a', 2)):
+        assert Record(path, {'weights': weights, 'sizes': (1, 2)}).take('latency', measure) == {'value': value}
+    for damaged in ('{"fingerprint": ', '[]', '{"fingerprint": {"weights": "a", "sizes": [1, 2]}, "measured": 3}'):
+        path.write_text(damaged)
+        assert Record(path, {'weights': 'a', 'sizes': (1, 2)}).take('latency', measure)['value'] > 2
 
 
 def test_a_set_that_is_not_there_is_left_out_and_said_so(benchmarked: Benchmarked, capfd: pytest.CaptureFixture) -> None:
-    benchmark = Benchmark(['VapSR.yml'], benchmarked.out)
+    benchmark, = read_benchmarks(['VapSR.yml'], benchmarked.out)
     assert list(benchmark.sets) == ['photos']
     assert 'absent is left out: there is no datasets/absent/HR' in capfd.readouterr().out
 
 
 def test_a_set_of_ones_own_takes_the_place_of_the_option_files(benchmarked: Benchmarked, capfd: pytest.CaptureFixture) -> None:
     folder = Path('datasets/photos')
-    benchmark = Benchmark(['VapSR.yml'], benchmarked.out, own_set=('mine', folder / 'HR', folder / 'LR'))
+    benchmark, = read_benchmarks(['VapSR.yml'], benchmarked.out, Wishes(own_set=OwnSet('mine', folder / 'HR', folder / 'LR')))
     assert list(benchmark.sets) == ['mine'] and benchmark.sets['mine'].names == ['0', '1', '2', '3', '4']
     assert not capfd.readouterr().out
     with pytest.raises(VapsrError, match=r'^--set mine: there is no absent$'):
-        Benchmark(['VapSR.yml'], benchmarked.out, own_set=('mine', folder / 'HR', Path('absent')))
+        read_benchmarks(['VapSR.yml'], benchmarked.out, Wishes(own_set=OwnSet('mine', folder / 'HR', Path('absent'))))
 
 
 def test_the_table_says_on_what_and_how_it_was_measured(benchmarked: Benchmarked) -> None:
@@ -140,8 +148,6 @@ def test_the_table_says_on_what_and_how_it_was_measured(benchmarked: Benchmarked
 
 
 @pytest.mark.parametrize('name, changes, words', [
-    ('other', {'scale': 4, 'network_g': {**SMALL_NETWORK, 'scale': 4}},
-     'VapSR.yml is for x2, other.yml for x4: a benchmark is of one scale'),
     ('other', {'name': 'test_VapSR_x2'}, 'VapSR.yml and other.yml are both called VapSR: give one another name'),
     ('other', {'val': {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 4}}}},
      'VapSR.yml and other.yml measure differently (val.metrics): their figures could not be compared'),
@@ -183,10 +189,10 @@ def test_a_gpu_that_is_not_there_is_one_sentence(benchmarked: Benchmarked, monke
 
 
 def test_images_are_found_by_name(benchmarked: Benchmarked) -> None:
-    benchmark = Benchmark(['VapSR.yml'], benchmarked.out)
-    assert find_image(benchmark, '3') == find_image(benchmark, 'photos/3') == ('photos', '3')
+    benchmarks = read_benchmarks(['VapSR.yml'], benchmarked.out)
+    assert find_images(benchmarks, '3') == find_images(benchmarks, 'photos/3') == [(benchmarks[0], 'photos', '3')]
     with pytest.raises(OptionsError, match='--compare photos/33: no test image is called that; did you mean'):
-        find_image(benchmark, 'photos/33')
+        find_images(benchmarks, 'photos/33')
 
 
 @pytest.mark.parametrize('arguments, words', [

@@ -121,7 +121,7 @@ def test_peak_memory_can_be_asked_for_by_a_script(tmp_path: Path) -> None:
 def test_a_failure_of_the_measuring_process_is_one_sentence() -> None:
     with pytest.raises(VapsrError) as error:
         cost.peak_memory(nn.Conv2d(4, 1, 1), (40, 50))
-    assert str(error.value).startswith('the peak memory of Conv2d at 50x40 pixels could not be measured: RuntimeError: Given')
+    assert str(error.value).startswith('the peak memory at 50x40 pixels could not be measured: RuntimeError: Given')
 
 
 def test_peak_memory_is_unknown_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

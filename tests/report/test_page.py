@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.conftest import Benchmarked
+from vapsr_arch.report.page import _json
 
 # What a reader does, and what is then on the page; the page's own scripts have run.
 SCRIPT = """
@@ -48,6 +49,12 @@ def test_the_page_loads_nothing_from_elsewhere(benchmarked: Benchmarked) -> None
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))  # those of the plots, too
     assert page.count('<svg') == 2 and page.count('data:image/webp') == 4 * 4  # images; HR, bicubic, two networks
+
+
+def test_no_name_ends_the_pages_script() -> None:
+    names = ['<!--<script>', '</script>', 'a & b']
+    text = _json(names)
+    assert json.loads(text) == names and not set('<>&') & set(text)
 
 
 @pytest.fixture

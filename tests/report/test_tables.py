@@ -6,10 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from matplotlib.colors import to_rgb
 
 from vapsr_arch.report.benchmark import Benchmark
-from vapsr_arch.report.plots import draw_plots
-from vapsr_arch.report.runs import Run
+from vapsr_arch.report.plots import OTHERS, OURS, draw_plots
+from vapsr_arch.report.row import Row
 from vapsr_arch.report.tables import markdown, table_csv
 
 METRIC = {'crop_border': 4, 'test_y_channel': True}
@@ -17,23 +18,23 @@ METRIC = {'crop_border': 4, 'test_y_channel': True}
 
 @pytest.fixture
 def benchmark() -> Benchmark:
-    def run(title: str, parameters: int, latency: float, psnr: float, ssim: float) -> Run:
-        return Run(title, 4, title, parameters=parameters, multi_adds=20 * 10**9, activations=10**6, latency=latency,
+    def row(title: str, parameters: int, latency: float, psnr: float, ssim: float) -> Row:
+        return Row(title, 4, title, parameters=parameters, multi_adds=20 * 10**9, activations=10**6, latency=latency,
                    memory=2**20, scores={'Set5': {'psnr': psnr, 'ssim': ssim}})
 
-    runs = [Run('bicubic', 4, scores={'Set5': {'psnr': 28.43, 'ssim': 0.8111}}), run('VapSR', 342220, 9.0, 32.3998, 0.89741),
-            run('IMDN', 715176, 0.1, 32.2111, 0.89478)]
+    rows = [Row('bicubic', 4, scores={'Set5': {'psnr': 28.43, 'ssim': 0.8111}}), row('VapSR', 342220, 9.0, 32.3998, 0.89741),
+            row('IMDN', 715176, 0.1, 32.2111, 0.89478)]
     return SimpleNamespace(
-        runs=runs, finished=[(None, run) for run in runs[1:]], sets={'Set5': None}, scale=4,
+        rows=rows, sets={'Set5': None}, scale=4, suffix='', highlight=frozenset(),
         metrics={'psnr': {'type': 'calculate_psnr', **METRIC}, 'ssim': {'type': 'calculate_ssim', **METRIC}},
         machine={'device': 'Some CPU', 'cores': 1, 'threads': 2, 'torch': '2', 'basicsr': '1', 'python': '3'})
 
 
 def test_published_figures_stand_beside_the_measured_ones(benchmark: Benchmark) -> None:
-    table = markdown(benchmark)
+    table = markdown([benchmark])
     assert '| VapSR | Set5 | 32.40 / 0.8974 | 32.38 / 0.8978 | +0.02 / -0.0004 | README of github.com/zhoumumu/VapSR;' in table
     assert '| IMDN | Set5 | 32.21 / 0.8948 | 32.21 / 0.8948 | +0.00 / +0.0000 | Hui et al., ACM MM 2019' in table
-    bicubic, vapsr, _ = csv.DictReader(io.StringIO(table_csv(benchmark)))
+    bicubic, vapsr, _ = csv.DictReader(io.StringIO(table_csv([benchmark])))
     assert (vapsr['Set5_psnr'], vapsr['Set5_psnr_published'], vapsr['Set5_psnr_difference']) == ('32.3998', '32.38', '0.02')
     assert (vapsr['Set5_ssim_published'], vapsr['Set5_ssim_difference']) == ('0.8978', '-0.0004')
     assert bicubic['Set5_psnr_published'] == ''
@@ -41,7 +42,28 @@ def test_published_figures_stand_beside_the_measured_ones(benchmark: Benchmark) 
 
 def test_conditions_are_told(benchmark: Benchmark) -> None:
     assert ('Some CPU, 1 core, 2 threads; torch 2, BasicSR 1, Python 3. Sets: psnr (type calculate_psnr, crop_border 4, '
-            'test_y_channel True) / ssim (') in markdown(benchmark)
+            'test_y_channel True) / ssim (') in markdown([benchmark])
+
+
+def test_highlighted_rows_have_bold_names_and_the_accent_colour(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr('vapsr_arch.report.plots.save_figure', lambda figure, path: figures.append(figure))
+    benchmark.rows.append(Row('New', 4, parameters=500000, source='a paper', scores={'Set5': {'psnr': 32.3}}))
+    benchmark.highlight = frozenset(['IMDN'])
+    assert '| **IMDN** | 715,176 |' in markdown([benchmark]) and '| VapSR | 342,220 |' in markdown([benchmark])
+    draw_plots(benchmark, Path('out'))
+    by_parameters, by_latency = (figure.axes[0].collections[0] for figure in figures)
+    accent, other = (pytest.approx([*to_rgb(colour), 0.75]) for colour in (OURS, OTHERS))
+    vapsr, imdn, published = by_parameters.get_facecolors()
+    assert vapsr == other and imdn == accent and published[3] == 0  # a ring: it was not measured here
+    assert by_parameters.get_edgecolors()[2] == other
+    assert len(by_latency.get_offsets()) == 2
+
+
+def test_published_rows_are_marked_and_name_their_source(benchmark: Benchmark) -> None:
+    benchmark.rows.append(Row('New', 4, parameters=500000, source='a paper', scores={'Set5': {'psnr': 32.3}}))
+    table = markdown([benchmark])
+    assert '| New (published) | 500,000 |  |  | 32.30 / - |  |  |' in table and '\n- New (published): a paper\n' in table
 
 
 def test_no_plot_begins_below_zero(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from vapsr_arch import __version__
 from vapsr_arch.cli import data, weights
-from vapsr_arch.cli.benchmark import benchmark
+from vapsr_arch.cli.benchmark import RowCommand, benchmark
 from vapsr_arch.cli.export import export
 from vapsr_arch.cli.pipeline_options import SETTINGS
 from vapsr_arch.cli.test import test
@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
                   help='VapSR: efficient image super-resolution through BasicSR.')
 app.command(context_settings=SETTINGS)(train)
 app.command(context_settings=SETTINGS)(test)
-app.command()(benchmark)
+app.command(cls=RowCommand)(benchmark)
 app.command()(upscale)
 app.command()(export)
 app.add_typer(data.app, name='data')

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from basicsr.data import build_dataset
-from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, tensor2img
 from basicsr.utils.dist_util import get_dist_info
 from torch import nn
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from vapsr_arch.data.images import write_png
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
+from vapsr_arch.metrics.measure import measure
 from vapsr_arch.models.optimization import full_halo
 from vapsr_arch.models.out_of_memory import memory_explained
 from vapsr_arch.models.resilience import ResilientSRModel
@@ -106,8 +106,7 @@ class VapSRModel(ResilientSRModel):
             if save_img:
                 write_png(self._image_path(dataset.opt['name'], name, current_iter), image)
             if gt is not None:
-                rows[index] = {'image': name} | {metric: float(calculate_metric(dict(img=image, img2=gt), options))
-                                                 for metric, options in self.opt['val'].get('metrics', {}).items()}
+                rows[index] = {'image': name} | measure(image, gt, self.opt['val'].get('metrics', {}))
             if stop_signals.asked:
                 break
         done = [(rows, stop_signals.asked is not None)]

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from vapsr_arch.errors import OptionsError
+from vapsr_arch.options.better import lower_is_better
 from vapsr_arch.options.checks import cross_checks
 from vapsr_arch.options.faults import fault, nearest
 from vapsr_arch.options.schema import OWN_DATASETS, OWN_MODELS, ForeignDataset, Options
@@ -51,6 +52,9 @@ def _fill(options: dict[str, Any], is_train: bool) -> None:
     if 'val' in options:
         options['val'].setdefault('save_img', False)
         options['val'].setdefault('suffix', None)
+        for metric in options['val'].get('metrics', {}).values():
+            if lower_is_better(metric):  # BasicSR keeps the highest as the best otherwise
+                metric.setdefault('better', 'lower')
 
 
 def load_options(path: str | os.PathLike, is_train: bool, overrides: Sequence[str] = ()) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Registers the networks, the model and the data sets of this package with BasicSR, and looks names up in its registries."""
+"""Registers what this package has with BasicSR: networks, a model, data sets, a metric; and looks names up in its registries."""
 
 import functools
 from collections.abc import Callable
@@ -23,16 +23,18 @@ def register() -> None:
     modules can be imported before or after this one, and win.
     """
     make_basicsr_importable()
-    from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
+    from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
     from vapsr_arch.data.image_datasets import CheckedPairedImageDataset, CheckedSingleImageDataset
     from vapsr_arch.data.paired_pack_dataset import PairedPackDataset
+    from vapsr_arch.metrics.pyiqa_metric import calculate_pyiqa
     from vapsr_arch.models.vapsr_model import VapSRModel
     for network in NETWORKS.values():
         ARCH_REGISTRY.register(network)
     for authors_name, name in AUTHORS_NAMES.items():
         ARCH_REGISTRY.register(type(authors_name, (NETWORKS[name],), {}), suffix='basicsr')
     MODEL_REGISTRY.register(VapSRModel)
+    METRIC_REGISTRY.register(calculate_pyiqa)
     for dataset in (CheckedPairedImageDataset, CheckedSingleImageDataset, PairedPackDataset):
         DATASET_REGISTRY.register(dataset)
 

@@ -17,6 +17,7 @@ import yaml
 
 from vapsr_arch.data.epochs import EpochPlan
 from vapsr_arch.errors import OptionsError
+from vapsr_arch.metrics.measure import prepare_metrics
 from vapsr_arch.options.faults import fault
 from vapsr_arch.options.reading import load_options
 from vapsr_arch.pipeline.checks import check_types, check_wandb, unchecked_keys
@@ -73,6 +74,7 @@ class Run:
         load_plugins(self.options.get('plugins', []))
         check_types(self.opt, self.options)
         check_wandb(self.options)
+        prepare_metrics(self.options.get('val', {}).get('metrics', {}))
         self.on_gpu = _check_devices(self.opt, self.options, launcher)
         self.seed_given = 'manual_seed' in self.options
 

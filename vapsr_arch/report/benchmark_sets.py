@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from vapsr_arch.data.matlab_resize import imresize
 from vapsr_arch.pipeline.registration import REPLACEMENTS
+from vapsr_arch.report.records import data_state
 
 
 class BenchmarkImage(NamedTuple):
@@ -37,13 +37,24 @@ class BenchmarkSet:
     def __init__(self, options: Mapping[str, Any], scale: int) -> None:
         self.name: str = options['name']
         self.scale = scale
+        self.state = data_state(options)  # tells whether the files have changed
         kind = DATASET_REGISTRY.get(REPLACEMENTS.get(options['type'], options['type']))
         self._dataset = kind({**options, 'phase': 'test', 'scale': scale})
 
     @functools.cached_property
+    def _paths(self) -> list[tuple[str, str]]:
+        samples = (self._dataset[index] for index in range(len(self._dataset)))
+        return [(sample['lq_path'], sample['gt_path']) for sample in samples]
+
+    @property
     def names(self) -> list[str]:
-        """The images' names, in the order in which they are tested."""
-        return [Path(self._dataset[index]['lq_path']).stem for index in range(len(self._dataset))]
+        """The images' names, those of the LR images, in the order in which they are tested."""
+        return [Path(lq).stem for lq, _ in self._paths]
+
+    @property
+    def hr_names(self) -> list[str]:
+        """The names of the HR images."""
+        return [Path(gt).stem for _, gt in self._paths]
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -56,8 +67,3 @@ class BenchmarkSet:
     def find(self, name: str) -> BenchmarkImage:
         """The image of that name."""
         return self[self.names.index(name)]
-
-
-def measure(image: np.ndarray, hr: np.ndarray, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """An option file's `val.metrics` of an image against its HR image: H x W x 3, uint8, BGR."""
-    return {name: float(calculate_metric({'img': image, 'img2': hr}, dict(options))) for name, options in metrics.items()}

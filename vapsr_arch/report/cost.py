@@ -4,17 +4,18 @@ Every function works on a copy in evaluation mode: the network it is given stays
 width in pixels; the inputs have `network.num_in_ch` channels, or 3.
 """
 
+import contextlib
 import copy
 import math
 import os
 import pickle
 import statistics
-import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
@@ -22,8 +23,11 @@ from fvcore.nn.jit_analysis import JitModelAnalysis
 from torch import Tensor, nn
 
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.pipeline.imports import make_basicsr_importable
+from vapsr_arch.report.children import ending, run_child
 
 WARM_UP = 3  # forward passes before the clock starts
+_PRODUCTS = {'conv', 'linear', 'addmm', 'mm', 'bmm', 'matmul', 'einsum', 'scaled_dot_product_attention'}
 CLEAR_REFS = Path('/proc/self/clear_refs')
 
 
@@ -53,7 +57,7 @@ def multi_adds(network: nn.Module, scale: int, output_size: tuple[int, int] = (7
             at x4, 427x240 at x3, 640x360 at x2.
     """
     image_size = tuple(math.ceil(side / scale) for side in output_size)
-    return _count(FlopCountAnalysis, network, image_size, {'conv', 'linear', 'addmm', 'mm', 'bmm', 'matmul', 'einsum'})
+    return _count(FlopCountAnalysis, network, image_size, _PRODUCTS)
 
 
 def activations(network: nn.Module, input_size: tuple[int, int] = (256, 256)) -> int:
@@ -70,8 +74,16 @@ def _count(analysis: Callable[..., JitModelAnalysis], network: nn.Module, input_
     network, image = _copy(network, input_size, 'cpu')  # fvcore's trace does not bear the meta device
     counts = (analysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
               .tracer_warnings('none'))
+    if operators == _PRODUCTS:
+        counts.set_op_handle('aten::scaled_dot_product_attention', _attention)  # fvcore counts nothing there
     with torch.no_grad():
         return sum(int(count) for operator, count in counts.by_operator().items() if operator in operators)
+
+
+def _attention(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+    """The two products of scaled dot-product attention, for fvcore: its inputs and outputs are values of the trace."""
+    query, key, value = (value.type().sizes() for value in inputs[:3])
+    return Counter({'scaled_dot_product_attention': math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])})
 
 
 def latency(network: nn.Module, input_size: tuple[int, int] = (180, 320), device: str = 'cpu', repeats: int = 20,
@@ -117,14 +129,16 @@ def _gpu_seconds(network: nn.Module, image: Tensor) -> float:
     return start.elapsed_time(end) / 1000
 
 
-def peak_memory(network: nn.Module, input_size: tuple[int, int] = (180, 320), device: str = 'cpu') -> int | None:
+def peak_memory(network: nn.Module | Callable[[], nn.Module], input_size: tuple[int, int] = (180, 320),
+                device: str = 'cpu') -> int | None:
     """The most memory that the weights, one image and its forward pass take at once, in bytes.
 
     On a GPU it is the peak of torch's CUDA allocator; on a CPU the growth of the resident memory of a fresh process, so
     that it is not hidden in memory that this one has already. Memory of the libraries themselves is not counted.
 
     Args:
-        network: The network. For a CPU, its class must be importable, not of the script that runs.
+        network: The network, or a function that builds it. For a CPU, what is given goes to the other process by pickle: a
+            network's class must be importable, not of the script that runs; a function may import first what it needs.
         input_size: Size of the input.
         device: A torch device.
 
@@ -135,6 +149,7 @@ def peak_memory(network: nn.Module, input_size: tuple[int, int] = (180, 320), de
         VapsrError: The process ended early, such as for want of memory.
     """
     if torch.device(device).type == 'cuda':
+        network = _built(network)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         _forward_once(network, input_size, device)
@@ -142,13 +157,19 @@ def peak_memory(network: nn.Module, input_size: tuple[int, int] = (180, 320), de
         return torch.cuda.max_memory_allocated(device) - before
     if not os.access(CLEAR_REFS, os.W_OK):
         return None
-    child = subprocess.run([sys.executable, '-m', __name__], input=pickle.dumps((network, input_size)),
-                           capture_output=True, env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
+    child = run_child(f'from {__name__} import answer; answer()', given=pickle.dumps((network, input_size)))
     if child.returncode:
-        reason = child.stderr.decode(errors='replace').strip().splitlines() or [f'exit code {child.returncode}']
-        raise VapsrError(f'the peak memory of {type(network).__name__} at {input_size[1]}x{input_size[0]} pixels could not '
-                         f'be measured: {reason[-1]}')
+        raise VapsrError(f'the peak memory at {input_size[1]}x{input_size[0]} pixels could not be measured: {ending(child)}')
     return int(child.stdout)
+
+
+def answer() -> None:
+    """Measures what `peak_memory` hands this process, and prints it."""
+    make_basicsr_importable()  # its networks are unpickled
+    with contextlib.redirect_stdout(sys.stderr):  # what networks print as they are imported
+        network, input_size = pickle.load(sys.stdin.buffer)
+        growth = _cpu_growth(_built(network), input_size)
+    print(growth)
 
 
 def _cpu_growth(network: nn.Module, input_size: tuple[int, int]) -> int:
@@ -158,6 +179,10 @@ def _cpu_growth(network: nn.Module, input_size: tuple[int, int]) -> int:
     before = status_bytes('VmRSS')
     _forward_once(network, input_size, 'cpu')
     return status_bytes('VmHWM') - before
+
+
+def _built(network: nn.Module | Callable[[], nn.Module]) -> nn.Module:
+    return network if isinstance(network, nn.Module) else network()
 
 
 def status_bytes(key: str) -> int:
@@ -178,6 +203,3 @@ def _copy(network: nn.Module, input_size: tuple[int, int], device: str) -> tuple
     image = torch.rand(1, getattr(network, 'num_in_ch', 3), *input_size, device=device)
     return network, image.contiguous(memory_format=torch.channels_last)
 
-
-if __name__ == '__main__':
-    print(_cpu_growth(*pickle.load(sys.stdin.buffer)))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vapsr_arch.files import written_whole
 from vapsr_arch.report.benchmark import Benchmark
-from vapsr_arch.report.tables import NOTES, Cell, columns, comparisons, conditions, rows
+from vapsr_arch.report.tables import NOTES, Cell, cells, columns, comparisons, conditions, row_notes
 
 IMAGES_PER_SET = 4
 WEBP_QUALITY = 95
@@ -28,22 +28,24 @@ def _data_uri(image: np.ndarray) -> str:
     return 'data:image/webp;base64,' + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _row(cells: Sequence[Cell]) -> str:
-    return '<tr>' + ''.join(f'<td data-value="{html.escape("" if cell.value is None else str(cell.value))}">'
-                            f'{html.escape(cell.text)}</td>' for cell in cells) + '</tr>'
+def _row(cells: Sequence[Cell], highlighted: bool = False) -> str:
+    kind = ' class="highlighted"' if highlighted else ''
+    return f'<tr{kind}>' + ''.join(f'<td data-value="{html.escape("" if cell.value is None else str(cell.value))}">'
+                                   f'{html.escape(cell.text)}</td>' for cell in cells) + '</tr>'
 
 
 def _table(headings: Sequence[str], body: Sequence[str]) -> str:
     head = ''.join(f'<th><button type="button">{html.escape(heading)}</button></th>' for heading in headings)
-    return f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    return f'<div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
 def _main_table(benchmark: Benchmark) -> str:
-    headings = columns(benchmark)
-    body = [f'<tr class="failed"><td data-value="{html.escape(run.title)}">{html.escape(run.title)}</td>'
-            f'<td colspan="{len(headings) - 1}">failed: {html.escape(run.failure)}</td></tr>' if run.failure else _row(cells)
-            for run, cells in rows(benchmark)]
-    return _table(headings, body)
+    """The table of a scale, with its conditions above and, below, why cells are empty."""
+    heading = f'<h2>x{benchmark.scale}</h2>' if benchmark.suffix else ''
+    body = [_row(values, row.is_of(benchmark.highlight)) for row, values in cells(benchmark)]
+    notes = ''.join(f'<li>{html.escape(note)}</li>' for note in row_notes(benchmark))
+    return (f'{heading}<p class="small">{html.escape(conditions(benchmark))}</p>{_table(columns(benchmark), body)}'
+            + (f'<ul class="small">{notes}</ul>' if notes else ''))
 
 
 def _published_table(benchmark: Benchmark) -> str:
@@ -57,13 +59,14 @@ def _published_table(benchmark: Benchmark) -> str:
             Cell(f'{psnr:+.2f} / {ssim:+.4f}', psnr), Cell(row.source, row.source)]))
     if not body:
         return ''
-    return '<h2>Beside what the authors published</h2>' + _table(
+    scale = f', x{benchmark.scale}' if benchmark.suffix else ''
+    return f'<h2>Beside what the authors published{scale}</h2>' + _table(
         ['network', 'set', 'measured', 'published', 'difference', 'source'], body)
 
 
 def _chosen(benchmark: Benchmark, set_name: str) -> list[str]:
-    """The images of a set on which the networks' first metric differs most."""
-    tables = [run.images[set_name] for _, run in benchmark.finished if set_name in run.images]
+    """The images of a set on which the rows' first metric differs most."""
+    tables = [row.images[set_name] for row in benchmark.rows[1:] if set_name in row.files]
     metric = next(iter(benchmark.metrics), None)
     if not tables or metric is None:
         return []
@@ -74,18 +77,27 @@ def _chosen(benchmark: Benchmark, set_name: str) -> list[str]:
 def _pictures(benchmark: Benchmark) -> list[dict]:
     """What the slider shows: for each image its layers, each with its scores and its pixels."""
     pictures = []
+    scale = f'x{benchmark.scale} ' if benchmark.suffix else ''
     for set_name, images in benchmark.sets.items():
         for name in _chosen(benchmark, set_name):
             image = images.find(name)
-            layers = [('HR', image.hr, None), ('bicubic', image.bicubic, benchmark.runs[0].images[set_name][name])]
-            layers += [(run.title, cv2.imread(str(test.image_path(set_name, name))), run.images[set_name][name])
-                       for test, run in benchmark.finished if set_name in run.images]
+            layers = [('HR', image.hr, None), ('bicubic', image.bicubic, benchmark.rows[0].images[set_name][name])]
+            layers += [(row.title, cv2.imread(row.files[set_name][name]), row.images[set_name][name])
+                       for row in benchmark.rows[1:] if set_name in row.files]
             pictures.append({
-                'title': f'{set_name}: {name}', 'width': image.hr.shape[1], 'height': image.hr.shape[0],
+                'title': f'{scale}{set_name}: {name}', 'width': image.hr.shape[1], 'height': image.hr.shape[0],
                 'layers': [{'title': title, 'pixels': _data_uri(pixels),
                             'scores': ', '.join(f'{metric} {value:.4g}' for metric, value in (scores or {}).items())}
                            for title, pixels, scores in layers]})
     return pictures
+
+
+def _json(value: object) -> str:
+    """JSON that may stand within a script element: names such as `<!--<script>` do not end or open one."""
+    text = json.dumps(value)
+    for character in '<>&':
+        text = text.replace(character, f'\\u{ord(character):04x}')
+    return text
 
 
 def _inline_svg(path: Path) -> str:
@@ -97,28 +109,27 @@ def _inline_svg(path: Path) -> str:
     return re.sub(r'(xlink:href="#|url\(#)', rf'\g<1>{prefix}', svg)
 
 
-def write_page(benchmark: Benchmark, plots: Sequence[Path], strips: Sequence[Path], path: Path) -> None:
+def write_page(benchmarks: Sequence[Benchmark], plots: Sequence[Path], strips: Sequence[Path], path: Path) -> None:
     """Writes the page.
 
     Args:
-        benchmark: The benchmark.
+        benchmarks: The benchmarks, one a scale.
         plots: Plots without suffix, of which there is an SVG.
         strips: Strips and other pictures: PNG files.
         path: The HTML file.
     """
-    pictures = _pictures(benchmark)
+    pictures = [picture for benchmark in benchmarks for picture in _pictures(benchmark)]
     strip_tags = ''.join(f'<img class="strip" alt="{html.escape(strip.stem)}" src="data:image/png;base64,'
                          f'{base64.b64encode(strip.read_bytes()).decode()}">' for strip in strips)
     page = Template(Path(__file__).with_suffix('.html').read_text(encoding='utf-8')).substitute(
-        title=f'Super-resolution x{benchmark.scale}',
-        conditions=html.escape(conditions(benchmark)),
+        title=f'Super-resolution {", ".join(f"x{benchmark.scale}" for benchmark in benchmarks)}',
         notes=' '.join(html.escape(note) for note in NOTES),
-        table=_main_table(benchmark), published=_published_table(benchmark),
-        plots=''.join(f'<figure>{_inline_svg(plot.with_suffix(".svg"))}</figure>' for plot in plots),
+        tables=''.join(map(_main_table, benchmarks)), published=''.join(map(_published_table, benchmarks)),
+        plots=''.join(f'<figure>{_inline_svg(plot.with_name(plot.name + ".svg"))}</figure>' for plot in plots),
         strips=f'<h2>Pictures</h2>{strip_tags}' if strips else '',
         slider_hidden='' if pictures else 'hidden',
         slider_note=f'Of each set the {IMAGES_PER_SET} images on which the networks differ most, as WebP of quality '
                     f'{WEBP_QUALITY} to keep this page small; the PNG files lie in results/.',
-        pictures=json.dumps(pictures).replace('</', '<\\/'))
+        pictures=_json(pictures))
     with written_whole(path) as temporary:
         temporary.write_text(page, encoding='utf-8')

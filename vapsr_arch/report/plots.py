@@ -6,27 +6,30 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from vapsr_arch.files import written_whole
 from vapsr_arch.report.benchmark import Benchmark
 from vapsr_arch.report.machine import counted
-from vapsr_arch.report.runs import Run
+from vapsr_arch.report.row import Row
 
 SIZE = (7.5, 4.6)  # inches; README pages are about 850 pixels wide
 OURS, OTHERS = '#c8102e', '#4a6fa5'
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes PATH.png and PATH.svg; the SVG is the same for the same figure, and keeps its text as text."""
-    with matplotlib.rc_context({'svg.hashsalt': path.name, 'svg.fonttype': 'none'}):
-        for suffix, options in (('.png', {'dpi': 120}), ('.svg', {'metadata': {'Date': None}})):
-            with written_whole(path.with_suffix(suffix)) as temporary:
+    """Writes PATH.png, PATH.svg and PATH.pdf; the same for the same figure, and with their text as text where that can be."""
+    with matplotlib.rc_context({'svg.hashsalt': path.name, 'svg.fonttype': 'none', 'pdf.fonttype': 42}):
+        for suffix, options in (('.png', {'dpi': 120}), ('.svg', {'metadata': {'Date': None}}),
+                                ('.pdf', {'metadata': {'CreationDate': None}})):
+            file = path.with_name(path.name + suffix)
+            with written_whole(file) as temporary:
                 figure.savefig(temporary, format=suffix[1:], **options)
 
 
-def _colour(run: Run) -> str:
-    return OURS if 'vapsr' in run.network.lower() else OTHERS
+def _colour(row: Row, highlight: frozenset[str]) -> str:
+    return OURS if (row.is_of(highlight) if highlight else 'vapsr' in (row.network or '').lower()) else OTHERS
 
 
 def _label(axes: Axes, points: list[tuple[float, float, float, str]]) -> None:
@@ -58,14 +61,19 @@ def _label(axes: Axes, points: list[tuple[float, float, float, str]]) -> None:
         placed.append(best[2])
 
 
-def _scatter(runs: list[Run], set_name: str, x: Callable[[Run], float], x_label: str, title: str,
-             area: Callable[[Run], float] | None = None) -> Figure:
+def _scatter(benchmark: Benchmark, rows: list[Row], x: Callable[[Row], float], x_label: str, title: str,
+             area: Callable[[Row], float] | None = None) -> Figure:
+    """PSNR on the first set over a cost; what was published and not measured is a ring."""
+    set_name = next(iter(benchmark.sets))
     figure = Figure(figsize=SIZE, layout='constrained')
     FigureCanvasAgg(figure)  # measures the texts
     axes = figure.subplots()
-    sizes = [area(run) if area else 60 for run in runs]
-    points = [(x(run), run.scores[set_name]['psnr']) for run in runs]
-    axes.scatter(*zip(*points), s=sizes, c=[_colour(run) for run in runs], alpha=0.75, edgecolors='white', linewidths=1)
+    sizes = [area(row) if area else 60 for row in rows]
+    points = [(x(row), row.scores[set_name]['psnr']) for row in rows]
+    colours = [_colour(row, benchmark.highlight) for row in rows]
+    axes.scatter(*zip(*points), s=sizes, linewidths=[1.6 if row.source else 1 for row in rows],
+                 c=[to_rgba(colour, 0 if row.source else 0.75) for row, colour in zip(rows, colours)],
+                 edgecolors=[to_rgba(colour if row.source else 'white', 0.75) for row, colour in zip(rows, colours)])
     axes.margins(x=0.16, y=0.16)
     axes.set_xlim(left=max(axes.get_xlim()[0], 0))
     axes.set_xlabel(x_label)
@@ -74,7 +82,7 @@ def _scatter(runs: list[Run], set_name: str, x: Callable[[Run], float], x_label:
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     figure.draw_without_rendering()
-    _label(axes, [(*point, (size / 3.1416)**0.5, run.title) for point, size, run in zip(points, sizes, runs)])
+    _label(axes, [(*point, (size / 3.1416)**0.5, row.label) for point, size, row in zip(points, sizes, rows)])
     return figure
 
 
@@ -83,23 +91,27 @@ def draw_plots(benchmark: Benchmark, out: Path) -> list[Path]:
 
     Args:
         benchmark: The benchmark.
-        out: A folder, for `psnr_parameters` and `psnr_latency`, each as PNG and SVG.
+        out: A folder, for `psnr_parameters` and `psnr_latency`, each as PNG, SVG and PDF.
 
     Returns:
-        The paths, without suffix; empty where nothing can be drawn, for want of networks or of PSNR.
+        The paths, without suffix; a plot for which no row has both figures is left out.
     """
-    set_name = next(iter(benchmark.sets))
-    runs = [run for _, run in benchmark.finished if 'psnr' in run.scores.get(set_name, {})]
-    if not runs:
-        return []
-    scale, machine = benchmark.scale, benchmark.machine
-    largest = max(run.multi_adds for run in runs)
-    by_parameters = _scatter(runs, set_name, lambda run: run.parameters / 1e3, 'parameters [thousands]',
-                             f'x{scale}: PSNR over parameters; area: multi-adds, {largest / 1e9:.1f} G the largest',
-                             lambda run: 900 * run.multi_adds / largest)
-    by_latency = _scatter(runs, set_name, lambda run: run.latency * 1e3, 'latency at 320x180 input [ms]',
-                          f'x{scale}: PSNR over latency; {machine["device"]}, {counted(machine["threads"], "thread")}, fp32')
-    paths = [out / 'psnr_parameters', out / 'psnr_latency']
-    for figure, path in zip((by_parameters, by_latency), paths):
-        save_figure(figure, path)
+    set_name = next(iter(benchmark.sets), None)
+    rows = [row for row in benchmark.rows if 'psnr' in row.scores.get(set_name, {})]
+    by_parameters, by_latency = [row for row in rows if row.parameters], [row for row in rows if row.latency]
+    scale, machine, figures = benchmark.scale, benchmark.machine, {}
+    if by_parameters:
+        largest = max((row.multi_adds or 0 for row in by_parameters), default=0)
+        told = f'; area: multi-adds, {largest / 1e9:.1f} G the largest' if largest else ''
+        figures['psnr_parameters'] = _scatter(
+            benchmark, by_parameters, lambda row: row.parameters / 1e3, 'parameters [thousands]',
+            f'x{scale}: PSNR over parameters{told}', lambda row: 900 * row.multi_adds / largest if row.multi_adds else 60)
+    if by_latency:
+        figures['psnr_latency'] = _scatter(
+            benchmark, by_latency, lambda row: row.latency * 1e3, 'latency at 320x180 input [ms]',
+            f'x{scale}: PSNR over latency; {machine["device"]}, {counted(machine["threads"], "thread")}, fp32')
+    paths = []
+    for name, figure in figures.items():
+        paths.append(out / f'{name}{benchmark.suffix}')
+        save_figure(figure, paths[-1])
     return paths

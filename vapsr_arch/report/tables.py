@@ -1,19 +1,19 @@
-"""The table of a benchmark: Markdown to read, CSV to go on with."""
+"""The tables of benchmarks: Markdown to read, CSV to work on with."""
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from vapsr_arch.report.benchmark import Benchmark
 from vapsr_arch.report.machine import counted
 from vapsr_arch.report.published import published
-from vapsr_arch.report.runs import Run
+from vapsr_arch.report.row import Row
 
 NOTES = (
-    'Multi-adds (an output of 1280x720) are those of convolutions and Linear layers, activations (an input of 256x256) the '
-    'output elements of convolutions alone; both are counted with fvcore. Linear layers, which BSRN-S has for its 1x1 '
-    'convolutions, are not among the activations.',
+    'Multi-adds (an output of 1280x720) are those of convolutions, Linear layers and matrix products, activations (an input of '
+    '256x256) the output elements of convolutions alone; both are counted with fvcore. Linear layers, which BSRN-S has for its '
+    '1x1 convolutions, are not among the activations.',
     'Latency (median) and peak memory are of one image of 320x180 at the input, in fp32.',
 )
 
@@ -29,12 +29,18 @@ def _number(value: float | None, text: str) -> Cell:
     return Cell('' if value is None else text.format(value), value)
 
 
-def _scores(scores: dict[str, float] | None) -> Cell:
-    """`32.40 / 0.8974`: PSNR has two digits, all else four."""
-    if not scores:
+def digits(metric: str) -> int:
+    """Digits after the point: two for PSNR, four for all else."""
+    return 2 if metric.startswith('psnr') else 4
+
+
+def _scores(scores: dict[str, float] | None, metrics: Sequence[str]) -> Cell:
+    """`32.40 / 0.8974`; a metric that a published row lacks is a dash."""
+    values = [(metric, (scores or {}).get(metric)) for metric in metrics]
+    if all(value is None for _, value in values):
         return Cell('', None)
-    text = ' / '.join(f'{value:.2f}' if metric == 'psnr' else f'{value:.4f}' for metric, value in scores.items())
-    return Cell(text, next(iter(scores.values())))
+    text = ' / '.join('-' if value is None else f'{value:.{digits(metric)}f}' for metric, value in values)
+    return Cell(text, values[0][1])
 
 
 def columns(benchmark: Benchmark) -> list[str]:
@@ -42,18 +48,24 @@ def columns(benchmark: Benchmark) -> list[str]:
     return ['network', 'parameters', 'multi-adds [G]', 'activations [M]', *benchmark.sets, 'latency [ms]', 'memory [MiB]']
 
 
-def rows(benchmark: Benchmark) -> Iterator[tuple[Run, list[Cell]]]:
-    """The rows of the main table. One that failed has its reason in `Run.failure` and empty cells."""
-    for run in benchmark.runs:
-        yield run, [
-            Cell(run.title, run.title),
-            _number(run.parameters, '{:,}'),
-            _number(run.multi_adds and run.multi_adds / 1e9, '{:.2f}'),
-            _number(run.activations and run.activations / 1e6, '{:.1f}'),
-            *(_scores(run.scores.get(name)) for name in benchmark.sets),
-            _number(run.latency and run.latency * 1e3, '{:.0f}'),
-            _number(run.memory and run.memory / 2**20, '{:.0f}'),
+def cells(benchmark: Benchmark) -> Iterator[tuple[Row, list[Cell]]]:
+    """The rows of the main table; cells that could not be measured are empty."""
+    for row in benchmark.rows:
+        yield row, [
+            Cell(row.label, row.label),
+            _number(row.parameters, '{:,}'),
+            _number(row.multi_adds and row.multi_adds / 1e9, '{:.2f}'),
+            _number(row.activations and row.activations / 1e6, '{:.1f}'),
+            *(_scores(row.scores.get(name), list(benchmark.metrics)) for name in benchmark.sets),
+            _number(row.latency and row.latency * 1e3, '{:.0f}'),
+            _number(row.memory and row.memory / 2**20, '{:.0f}'),
         ]
+
+
+def row_notes(benchmark: Benchmark) -> list[str]:
+    """What stands below the main table: why cells are empty, and where published figures come from."""
+    notes = [f'{row.label}: {note}' for row in benchmark.rows for note in row.notes()]
+    return notes + [f'{row.label}: {row.source}' for row in benchmark.rows if row.source]
 
 
 class Comparison(NamedTuple):
@@ -73,18 +85,18 @@ class Comparison(NamedTuple):
 
 
 def comparisons(benchmark: Benchmark) -> list[Comparison]:
-    """What was published of the networks that were measured, on the same sets."""
+    """What was published of the networks that were measured, on the same sets; self-ensembles aside."""
     found = []
-    for run in benchmark.runs:
-        entry = run.network and run.parameters and published(run.network, run.scale, run.parameters)
+    for row in benchmark.rows:
+        entry = row.network and row.parameters and not row.self_ensemble and published(row.network, row.scale, row.parameters)
         if entry:
-            found += [Comparison(run.title, name, run.scores[name], tuple(entry['sets'][name]), entry['source'])
-                      for name in benchmark.sets if name in entry['sets'] and {'psnr', 'ssim'} <= set(run.scores.get(name, {}))]
+            found += [Comparison(row.title, name, row.scores[name], tuple(entry['sets'][name]), entry['source'])
+                      for name in benchmark.sets if name in entry['sets'] and {'psnr', 'ssim'} <= set(row.scores.get(name, {}))]
     return found
 
 
-def _markdown_row(cells: list[str]) -> str:
-    return f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in cells)} |'
+def _markdown_row(texts: Sequence[str]) -> str:
+    return f'| {" | ".join(text.replace("|", chr(92) + "|") for text in texts)} |'
 
 
 def conditions(benchmark: Benchmark) -> str:
@@ -96,13 +108,15 @@ def conditions(benchmark: Benchmark) -> str:
             f'torch {machine["torch"]}, BasicSR {machine["basicsr"]}, Python {machine["python"]}. Sets: {metrics}.')
 
 
-def markdown(benchmark: Benchmark) -> str:
-    """The table, the published figures and the conditions."""
+def _section(benchmark: Benchmark) -> list[str]:
     headings = columns(benchmark)
     lines = [f'# x{benchmark.scale}', '', _markdown_row(headings), '|---|' + '---:|' * (len(headings) - 1)]
-    for run, cells in rows(benchmark):
-        lines.append(_markdown_row([run.title, f'failed: {run.failure}', *[''] * (len(headings) - 2)] if run.failure
-                                   else [cell.text for cell in cells]))
+    for row, (title, *values) in cells(benchmark):
+        name = f'**{title.text}**' if row.is_of(benchmark.highlight) else title.text
+        lines.append(_markdown_row([name, *(cell.text for cell in values)]))
+    notes = row_notes(benchmark)
+    if notes:
+        lines += ['', *(f'- {note}' for note in notes)]
     compared = comparisons(benchmark)
     if compared:
         lines += ['', 'Beside what the authors published (PSNR and SSIM on Y):', '',
@@ -110,28 +124,37 @@ def markdown(benchmark: Benchmark) -> str:
                   '|---|---|---:|---:|---:|---|']
         for row in compared:
             psnr, ssim = row.differences
-            lines.append(_markdown_row([row.title, row.set_name, _scores(row.measured).text,
+            lines.append(_markdown_row([row.title, row.set_name, _scores(row.measured, ['psnr', 'ssim']).text,
                                         '{:.2f} / {:.4f}'.format(*row.published), f'{psnr:+.2f} / {ssim:+.4f}', row.source]))
-    return '\n'.join([*lines, '', conditions(benchmark), '', *NOTES, ''])
+    return [*lines, '', conditions(benchmark), '']
 
 
-def table_csv(benchmark: Benchmark) -> str:
-    """The table in base units and full precision, published figures and differences included."""
+def markdown(benchmarks: Sequence[Benchmark]) -> str:
+    """A section a scale: the table, why cells are empty, the published figures and the conditions."""
+    return '\n'.join([line for benchmark in benchmarks for line in _section(benchmark)] + [*NOTES, ''])
+
+
+def _records(benchmark: Benchmark) -> Iterator[dict[str, Any]]:
     compared = {(row.title, row.set_name): row for row in comparisons(benchmark)}
-    table: list[dict[str, Any]] = []
-    for run in benchmark.runs:
-        record = {'network': run.title, 'scale': run.scale, 'parameters': run.parameters, 'multi_adds': run.multi_adds,
-                  'activations': run.activations, 'latency_s': run.latency, 'memory_bytes': run.memory}
+    for row in benchmark.rows:
+        record = {'network': row.label, 'scale': row.scale, 'parameters': row.parameters, 'multi_adds': row.multi_adds,
+                  'activations': row.activations, 'latency_s': row.latency, 'memory_bytes': row.memory}
         for name in benchmark.sets:
             for metric in benchmark.metrics:
-                record[f'{name}_{metric}'] = run.scores.get(name, {}).get(metric)
-            row = compared.get((run.title, name))
+                record[f'{name}_{metric}'] = row.scores.get(name, {}).get(metric)
+            comparison = compared.get((row.title, name))
             for number, metric in enumerate(('psnr', 'ssim')):
-                record[f'{name}_{metric}_published'] = row and row.published[number]
-                record[f'{name}_{metric}_difference'] = row and round(row.differences[number], 6)
-        table.append(record | {'failure': run.failure})
+                record[f'{name}_{metric}_published'] = comparison and comparison.published[number]
+                record[f'{name}_{metric}_difference'] = comparison and round(comparison.differences[number], 6)
+        yield record | {'source': row.source, 'notes': '; '.join(row.notes())}
+
+
+def table_csv(benchmarks: Sequence[Benchmark]) -> str:
+    """The tables in base units and full precision, published figures and differences included."""
+    records = [record for benchmark in benchmarks for record in _records(benchmark)]
+    names = list(dict.fromkeys(name for record in records for name in record if name not in ('source', 'notes')))
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(table[0]), lineterminator='\n')
+    writer = csv.DictWriter(text, [*names, 'source', 'notes'], lineterminator='\n')
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows(records)
     return text.getvalue()

@@ -1,0 +1,1 @@
+"""Metrics of images beside BasicSR's, and calling them."""
