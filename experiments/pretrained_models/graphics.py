@@ -2,9 +2,9 @@
 
 python experiments/pretrained_models/graphics.py OUT COUNT [SEED [KIND ...]]
 
-Writes COUNT images of 192x192 pixels, PNG, into OUT; of all kinds, or of those that are named, such as `flat gradient`. Photographs hold few saturated flat colours and few sharp edges; a
-network that has never seen any changes them. Half of the images are antialiased. Fonts are those of matplotlib and of the
-system; the same fonts and the same seed give the same images.
+Writes COUNT images of 192x192 pixels, PNG, into OUT: of all kinds, or of those that are named, such as `flat gradient`.
+Photographs hold few saturated flat colours and few sharp edges; a network that has never seen any changes them. Half of the
+images are antialiased. Fonts are those of matplotlib and of the system; the same fonts and the same seed give the same images.
 """
 
 import math
