@@ -4,6 +4,7 @@
 # make bench-train  what training gains over BasicSR's, feature by feature; some ten minutes on two idle cores
 # make bench-infer  how fast each network is on each engine, and what reduced precisions cost; an hour on two idle cores
 # make bench-tiles  what enlarging in tiles changes; PHOTOGRAPHS=... names pictures; quarter of an hour for B100
+# make bench-weights  what the shipped weights are worth, as tables: colours, gradients, sets, JPEG; some ten minutes a file
 # make bench-data  what the data tools cost, beside BasicSR's; needs some 8 GB of temporary space
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ SUPPORTED := 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c $(SUPPORTED) 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install demo test lint bench-train bench-infer bench-tiles bench-data clean
+.PHONY: install demo test lint bench-train bench-infer bench-tiles bench-weights bench-data clean
 
 install: $(VENV)/installed
 
@@ -48,6 +49,9 @@ bench-infer: install
 
 bench-tiles: install
 	$(BIN)/python benchmarks/bench_tiles.py $(PHOTOGRAPHS)
+
+bench-weights: install
+	$(BIN)/python benchmarks/bench_weights.py
 
 bench-data: install
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/bench_data.py

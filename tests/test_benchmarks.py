@@ -1,4 +1,4 @@
-"""Those that `make bench-train` compares train the same."""
+"""The benchmarks: those that `make bench-train` compares train the same; what `make bench-weights` measures."""
 
 import json
 import os
@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from tests.conftest import REPOSITORY
+from vapsr_arch.archs.vapsr_arch import VapSR
+from vapsr_arch.data.matlab_resize import imresize
 
 BENCHMARKS = REPOSITORY / 'benchmarks'
 
@@ -28,3 +32,38 @@ def test_losses_are_those_of_srmodel(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return json.loads(result.stdout)['losses']
     first = losses(0)
     assert len(first) == 20 and losses(5) == pytest.approx(first, abs=1e-4)
+
+
+def test_the_measures_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import bench_weights
+    assert len(bench_weights.colours()) == 125 + 216 - 8
+
+    def nearest(image: np.ndarray) -> np.ndarray:
+        return image.repeat(2, 0).repeat(2, 1)
+    assert bench_weights.colour_errors(nearest, bench_weights.CORNERS) == (0, 0)
+    assert bench_weights.colour_errors(lambda image: nearest(image ^ 1), bench_weights.CORNERS) == (1, 0)
+    assert bench_weights.gradient_error(lambda image: imresize(image, 2), 2) < 1
+    assert 1 < bench_weights.gradient_error(nearest, 2) < 2  # half an HR pixel of steps of four levels
+    flat = np.full((32, 48, 3), 100, np.uint8)
+    flat[8:16, 8:16] += 10
+    stepped = flat + (np.arange(48) % 2 == 0)[:, None].astype(np.uint8)
+    assert bench_weights.block_step_ratio(flat, 8) == np.inf
+    assert 1 < bench_weights.block_step_ratio(stepped, 8) < bench_weights.block_step_ratio(stepped[:16, :16], 8)
+
+
+def test_the_table_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """Without reference material, the rows that need none; of few colours, since all take a minute."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import bench_weights
+    torch.save(VapSR(scale=2, num_feat=8, num_block=1, d_atten=16).state_dict(), tmp_path / 'VapSR-S_x2.pth')
+    monkeypatch.setattr(bench_weights, 'CORNERS', bench_weights.CORNERS[:2])
+    monkeypatch.setattr(bench_weights, 'colours', lambda: bench_weights.CORNERS)
+    monkeypatch.setattr(bench_weights, 'REFERENCE', tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['bench_weights', '--quick', '--weights', str(tmp_path / 'VapSR-S_x2.pth')])
+    bench_weights.main()
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[:3] == ['| x2 | bicubic | VapSR-S_x2 |', '|---|---|---|', lines[2]]
+    assert [line.split(' | ')[0] for line in lines[2:]] == ['| Colours: largest shift', '| Colours: largest deviation',
+                                                           '| Gradients: largest error']
+    assert lines[2].split(' | ')[1] == '0.00'
