@@ -181,12 +181,17 @@ def test_a_module_that_cannot_be_imported(here: Path) -> None:
 
 
 def test_a_name_that_is_registered_twice(here: Path) -> None:
+    from basicsr.utils.registry import ARCH_REGISTRY
     load_plugins([written('a/net.py', NETWORK.format(name='Twice'))])
     with pytest.raises(VapsrError) as error:
         load_plugins([written('b/net.py', NETWORK.format(name='Twice'))])
-    assert f'b/net.py, line 5: Twice is registered already, by {here / "a/net.py"}: rename one of the two' in str(error.value)
+    assert str(error.value).endswith(
+        f'b/net.py, line 5: Twice is registered already, by {here / "a/net.py"}: rename one of the two, leave one out, or name '
+        f'the network as b/net.py:Twice')
     with pytest.raises(VapsrError, match=r'RFDN is registered already, by .*rfdn_arch.py'):
         load_plugins([written('c/net.py', NETWORK.format(name='RFDN'))])
+    first = ARCH_REGISTRY.get('Twice')
+    assert class_of('b/net.py:Twice') is not first and ARCH_REGISTRY.get('Twice') is first
 
 
 # What files of other repositories find.
@@ -226,6 +231,8 @@ def test_repositories_that_carry_a_whole_basicsr(here: Path) -> None:
     third = load_file('one/basicsr/archs/third_arch.py')  # the first again, and its file is not imported a second time
     assert third.helper.SCALE == 1 and third.one is ARCH_REGISTRY.get('one')
     load_plugins(['two/basicsr/archs/two_arch.py', 'one/basicsr/archs/one_arch.py'])
+    changed = class_of(written('one/basicsr/archs/edsr_arch.py', NETWORK.format(name='EDSR')) + ':EDSR')
+    assert changed is not ARCH_REGISTRY.get('EDSR') and ARCH_REGISTRY.get('EDSR').__module__ == 'basicsr.archs.edsr_arch'
 
 
 def plain(name: str, value: int) -> str:

@@ -21,7 +21,7 @@ from vapsr_arch.pipeline.repositories import is_pips
 def _argument_faults(function: Callable, arguments: dict[str, Any], given: set[str], also: set[str]) -> Iterator[str]:
     """What is wrong with the names of keyword arguments; `given` are passed by BasicSR, `also` may be there."""
     parameters = {name: parameter for name, parameter in parameters_of(function).items() if name not in given}
-    # BasicSR's metrics take any keyword and ignore it; a function of others may have a use for it.
+    # BasicSR's metrics take any keyword and ignore it; another function may have a use for it.
     takes_any = not is_pips(function.__module__) and any(
         parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(function).parameters.values())
     for name in arguments:

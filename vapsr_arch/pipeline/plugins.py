@@ -79,19 +79,35 @@ def load_file(path: str) -> ModuleType:
 
 
 def class_of(name: str) -> Callable:
-    """The class or function that `path/to/file.py:ClassName` names.
+    """The class or function that `path/to/file.py:ClassName` names; what it registers may have a name that is taken.
 
     Raises:
         OptionsError: There is no such file, or no such name in it.
         VapsrError: The file cannot be imported.
     """
     path, _, attribute = name.rpartition(':')
-    module = load_file(path)
+    with _taken_names_allowed():
+        module = load_file(path)
     found = getattr(module, attribute, None)
     if not callable(found):
         own = [key for key, value in vars(module).items() if isinstance(value, type) and value.__module__ == module.__name__]
         raise OptionsError(f'{path} has no class {attribute}' + (nearest(attribute, own) if own else ', nor any other'))
     return found
+
+
+@contextmanager
+def _taken_names_allowed() -> Iterator[None]:
+    """Lets code register names that are taken: they stay those of who had them first."""
+    from basicsr.utils import registry
+    registries = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
+    before = [value._obj_map for value in registries]
+    for value in registries:
+        value._obj_map = {}
+    try:
+        yield
+    finally:
+        for value, taken in zip(registries, before):
+            value._obj_map = value._obj_map | taken
 
 
 def names_class_of_file(name: str) -> bool:
@@ -138,7 +154,7 @@ def _explained(plugin: str) -> Iterator[None]:
     except (VapsrError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise VapsrError(f'plugin {plugin} cannot be imported: {_place(error)}{_reason(error)}') from None
+        raise VapsrError(f'plugin {plugin} cannot be imported: {_place(error)}{_reason(error, plugin)}') from None
 
 
 def _place(error: BaseException) -> str:
@@ -154,7 +170,7 @@ def _is_own(filename: str) -> bool:
     return Path(filename).parent == Path(__file__).parent or filename.endswith('contextlib.py')
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, plugin: str) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.partition('.')[0]
         if top == 'basicsr':
@@ -166,7 +182,8 @@ def _reason(error: BaseException) -> str:
         return f'{str(error).partition(" (")[0]}: BasicSR 1.4.2 does not have it, the repository has changed its own'
     if isinstance(error, AssertionError) and 'was already registered' in str(error):
         name = str(error).split("'")[1]
-        return f'{name} is registered already, by {_registrar(name)}: rename one of the two, or leave one out'
+        by_file = f', or name the network as {plugin}:{name}' if "'arch' registry" in str(error) else ''
+        return f'{name} is registered already, by {_registrar(name)}: rename one of the two, leave one out{by_file}'
     return f'{type(error).__name__}: {error}'.splitlines()[0]
 
 
