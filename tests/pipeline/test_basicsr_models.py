@@ -129,6 +129,15 @@ def test_what_a_model_class_lacks_is_said_once(train_options: Callable[..., str]
      "network_d.num_feats: unknown key; did you mean 'num_feat'?"),
     ({'model_type': 'SRGANModel', 'network_d': {'num_feat': 3}}, 'network_d: must be a section with a type, not'),
     ({'model_type': 'SRGANModel', 'train': {'gan_opt': {'type': 'GANLoss'}}}, 'train.gan_opt.gan_type: is required'),
+    ({'model_type': 'SRGANModel', 'train': GAN, 'network_d': {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 4}},
+     'network_d.input_size: 128 is not the gt_size, 16: VGGStyleDiscriminator takes patches of 128 or 256 alone'),
+    ({'model_type': 'SRGANModel', 'train': GAN,
+      'network_d': {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 4, 'input_size': 16}},
+     'network_d: input size must be 128 or 256, but received 16'),
+    ({'model_type': 'RealESRNetModel', **DEGRADATIONS, 'noise_range2': None}, 'noise_range2: is required by RealESRNetModel'),
+    ({'datasets': {'train': {**REAL_DATA, 'type': 'RealESRGANDataset'}}},
+     'datasets.train.type: RealESRGANDataset leaves LR images to RealESRNetModel and RealESRGANModel'),
+    ({'datasets': {'train': {'type': 'RealESRGANDataset'}}}, 'datasets.train.kernel_list: is required by RealESRGANDataset'),
     ({'train': {'gan_opt': GAN['gan_opt']}}, 'train.gan_opt: GANLoss needs a discriminator, which VapSRModel does not train: set '
                                              'model_type: ESRGANModel or SRGANModel, with network_d and optim_d'),
 ])
@@ -136,6 +145,12 @@ def test_faults_of_option_files(changes: dict, words: str, train_options: Callab
                                 vapsr: Callable[..., Finished]) -> None:
     result = vapsr('train', '-opt', train_options(**changes))
     assert result.code == 2 and words in result.err
+    assert not Path('experiments').exists()
+
+
+def test_a_dry_run(stock: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    result = vapsr('train', '-opt', stock('ESRGANModel'), '--dry-run')
+    assert result.code == 0 and 'The dry run went through' in result.out
     assert not Path('experiments').exists()
 
 

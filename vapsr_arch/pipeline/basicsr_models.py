@@ -76,20 +76,25 @@ def load_network(self: Any, net: nn.Module, load_path: str, strict: bool = True,
     get_root_logger().info(load_into(net, load_path, asked, strict))
 
 
-class _WithoutGpu(nn.Module):
-    """A module whose `cuda()` leaves it where it is if there is no GPU."""
+class _FollowsInput(nn.Module):
+    """A module that works where its input is, whatever `cuda()` is called for."""
 
     def cuda(self, device: int | torch.device | None = None) -> nn.Module:
-        """Moves it to the GPU, if there is one."""
-        return super().cuda(device) if torch.cuda.is_available() else self
+        """Leaves it where it is."""
+        return self
+
+    def forward(self, x: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
+        """Its class's own, on the input's device."""
+        self.to(x.device)
+        return super().forward(x, *arguments, **keywords)
 
 
-class DiffJPEG(_WithoutGpu, BasicSRDiffJPEG):
-    """BasicSR's, on a CPU as well."""
+class DiffJPEG(_FollowsInput, BasicSRDiffJPEG):
+    """BasicSR's, on any device."""
 
 
-class USMSharp(_WithoutGpu, BasicSRUSMSharp):
-    """BasicSR's, on a CPU as well."""
+class USMSharp(_FollowsInput, BasicSRUSMSharp):
+    """BasicSR's, on any device."""
 
 
 def pool_on_device(module: str, name: str) -> Callable[[Any], None]:

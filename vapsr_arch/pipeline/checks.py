@@ -1,7 +1,6 @@
 """Checks what `type` names in an option file, and its arguments, against BasicSR's registries and torch."""
 
 import inspect
-import math
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +11,7 @@ from vapsr_arch.archs import NETWORKS
 from vapsr_arch.errors import OptionsError, VapsrError
 from vapsr_arch.options.faults import fault, nearest
 from vapsr_arch.options.schema import OWN_DATASETS, OWN_MODELS, losses_of
+from vapsr_arch.pipeline.model_checks import loss_faults, model_faults, training_faults
 from vapsr_arch.pipeline.networks import ADAPTATIONS, SPANDREL, network_class, parameters_of
 from vapsr_arch.pipeline.plugins import names_class_of_file
 from vapsr_arch.pipeline.registration import REPLACEMENTS, registered
@@ -56,72 +56,6 @@ def _called(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict
         yield 'train.scheduler', train['scheduler'], known_schedulers(), {'optimizer', 'last_epoch'}, set()
 
 
-def _training_faults(path: str | os.PathLike, train: dict[str, Any]) -> Iterator[str]:
-    """What torch has against the values of optimizers and schedule; their names and arguments are known to be right."""
-    from vapsr_arch.models.schedules import make_optimizer, make_scheduler
-    for key in [key for key in train if key.startswith('optim_')]:
-        try:
-            optimizer = make_optimizer(train[key]['type'], [torch.nn.Parameter(torch.zeros(1))],
-                                       **{name: value for name, value in train[key].items() if name != 'type'})
-        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            yield fault(path, f'train.{key}', str(error))
-            continue
-        arguments = {name: value for name, value in train['scheduler'].items() if name != 'type'}
-        try:
-            scheduler = make_scheduler(train['scheduler']['type'], optimizer, **arguments)
-        except (TypeError, ValueError, AssertionError, ZeroDivisionError) as error:
-            yield fault(path, 'train.scheduler', str(error))
-            return
-        steps = getattr(scheduler, 'total_steps', math.inf)  # OneCycleLR ends with an error after them
-        if steps < train['total_iter']:
-            yield fault(path, 'train.scheduler.total_steps', f'{steps}, less than total_iter {train["total_iter"]}')
-            return
-
-
-def _loss_faults(path: str | os.PathLike, options: dict[str, Any]) -> Iterator[str]:
-    """Losses that VapSRModel cannot call with output and ground truth."""
-    from basicsr.losses.gan_loss import GANLoss
-    from basicsr.utils.registry import LOSS_REGISTRY
-    if options['model_type'] not in OWN_MODELS:
-        return
-    known = registered(LOSS_REGISTRY)
-    for name, loss in losses_of(options.get('train', {})).items():
-        kind = known.get(loss['type'])
-        if not inspect.isclass(kind):
-            continue
-        if issubclass(kind, GANLoss):
-            yield fault(path, f'train.{name}', f'{loss["type"]} needs a discriminator, which {options["model_type"]} does not '
-                                               f'train: set model_type: ESRGANModel or SRGANModel, with network_d and optim_d')
-            continue
-        try:
-            inspect.signature(kind.forward).bind(None, None, None)
-        except TypeError:
-            if len(parameters_of(kind.forward)) > 2:
-                yield fault(path, f'train.{name}', f'{loss["type"]} takes {", ".join([*parameters_of(kind.forward)][1:])}; '
-                                                   f'{options["model_type"]} has an output and its ground truth')
-
-
-def _model_faults(path: str | os.PathLike, options: dict[str, Any]) -> Iterator[str]:
-    """What BasicSR's own model classes need and do not ask for by a sentence."""
-    from basicsr.models.sr_model import SRModel
-    from basicsr.models.srgan_model import SRGANModel
-    from basicsr.models.swinir_model import SwinIRModel
-    from basicsr.utils.registry import MODEL_REGISTRY
-    name = options['model_type']
-    model = registered(MODEL_REGISTRY).get(name)
-    if name in OWN_MODELS or not inspect.isclass(model) or not issubclass(model, SRModel):
-        return
-    if issubclass(model, SwinIRModel) and not isinstance(options['network_g'].get('window_size'), int):
-        yield fault(path, 'network_g.window_size', f'{name} reads it, to pad images to multiples of it: it must be given')
-    if 'train' not in options:
-        if not options['path'].get('pretrain_network_g'):
-            yield fault(path, 'path.pretrain_network_g', 'is required: a test needs a checkpoint')
-    elif issubclass(model, SRGANModel):
-        for section, key in ((options, 'network_d'), (options['train'], 'optim_d'), (options['train'], 'gan_opt')):
-            if key not in section:
-                yield fault(path, key if section is options else f'train.{key}', f'is required by {name}')
-
-
 def _network_faults(path: str | os.PathLike, key: str, network: dict[str, Any]) -> list[str]:
     from basicsr.utils.registry import ARCH_REGISTRY
     arguments = {name: value for name, value in network.items() if name != 'type'}
@@ -134,11 +68,12 @@ def _network_faults(path: str | os.PathLike, key: str, network: dict[str, Any]) 
                       + '; a network of your own comes by plugins: or as path/to/file.py:ClassName')]
     function = network_class(name)
     wrong = [f'{path}: {key}.{text}' for text in _argument_faults(function, arguments, set(), set(ADAPTATIONS))]
-    if not wrong and isinstance(function, type) and issubclass(function, tuple(NETWORKS.values())):
+    own = isinstance(function, type) and issubclass(function, tuple(NETWORKS.values()))
+    if not wrong and (own or function.__module__ == 'basicsr.archs.discriminator_arch'):
         try:
             with torch.device('meta'):  # shapes only, no memory; others' networks may not bear it
                 function(**{name: value for name, value in arguments.items() if name not in ADAPTATIONS})
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AssertionError) as error:
             wrong = [fault(path, key, str(error))]
     return wrong
 
@@ -163,9 +98,9 @@ def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
             faults.append(fault(path, f'{key}.type', f'{entry["type"]} is not registered' + nearest(entry['type'], known)))
         else:
             faults += [f'{path}: {key}.{text}' for text in _argument_faults(known[entry['type']], arguments, given, also)]
-    faults += [*_loss_faults(path, options), *_model_faults(path, options)]
+    faults += [*loss_faults(path, options), *model_faults(path, options)]
     if not faults and 'train' in options:
-        faults += _training_faults(path, options['train'])
+        faults += training_faults(path, options['train'])
     spandrel = [key for key in options if key.startswith('network_') and options[key]['type'] == SPANDREL]
     for key in spandrel:
         if 'train' in options:
