@@ -15,6 +15,7 @@ from vapsr_arch.report.machine import counted
 from vapsr_arch.report.row import Row
 
 SIZE = (7.5, 4.6)  # inches; README pages are about 850 pixels wide
+SMALLEST = 20  # points squared, that a small network is still seen
 OURS, OTHERS = '#c8102e', '#4a6fa5'
 
 
@@ -105,7 +106,8 @@ def draw_plots(benchmark: Benchmark, out: Path) -> list[Path]:
         told = f'; area: multi-adds, {largest / 1e9:.1f} G the largest' if largest else ''
         figures['psnr_parameters'] = _scatter(
             benchmark, by_parameters, lambda row: row.parameters / 1e3, 'parameters [thousands]',
-            f'x{scale}: PSNR over parameters{told}', lambda row: 900 * row.multi_adds / largest if row.multi_adds else 60)
+            f'x{scale}: PSNR over parameters{told}',
+            lambda row: max(900 * row.multi_adds / largest, SMALLEST) if row.multi_adds else 60)
     if by_latency:
         figures['psnr_latency'] = _scatter(
             benchmark, by_latency, lambda row: row.latency * 1e3, 'latency at 320x180 input [ms]',
