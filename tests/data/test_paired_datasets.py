@@ -5,6 +5,7 @@ import pickle
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from vapsr_arch.data.lr import make_lr
 from vapsr_arch.data.pack import Pack, PackWriter
 from vapsr_arch.data.packing import make_pack
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.pipeline.registration import load
+from vapsr_arch.pipeline.registration import register
 
-load()
+register()
 
 from vapsr_arch.data.image_datasets import CheckedPairedImageDataset  # noqa: E402
 from vapsr_arch.data.paired_pack_dataset import PairedPackDataset  # noqa: E402
@@ -129,11 +130,11 @@ def test_a_seeded_index_is_an_int_and_keeps_its_seed() -> None:
 def test_training_builds_on_the_seeded_sampler(options: dict) -> None:
     import logging
 
-    from vapsr_arch.pipeline.patches import create_train_val_dataloader
+    from vapsr_arch.pipeline.loaders import create_train_val_dataloader
     train = options['pack'] | {'type': 'PairedPackDataset', 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2,
                                'dataset_enlarge_ratio': 5}
     opt = {'num_gpu': 0, 'dist': False, 'manual_seed': 3, 'world_size': 1, 'rank': 0, 'datasets': {'train': train},
-           'train': {'total_iter': 20}}
+           'train': {'total_iter': 20}, 'run': SimpleNamespace(resumed={})}
     loader, sampler, *_ = create_train_val_dataloader(opt, logging.getLogger('test'))
     assert isinstance(sampler, SeededSampler) and sampler.seed == 3 and len(loader) == 10
 
@@ -143,15 +144,16 @@ def test_processes_share_an_epoch_without_a_seed_in_the_options(tmp_path: Path) 
     script = tmp_path / 'script.py'
     script.write_text(f"""
 import logging, sys, torch
-from vapsr_arch.pipeline.registration import load
-load()
-from vapsr_arch.pipeline.patches import create_train_val_dataloader
+from types import SimpleNamespace
+from vapsr_arch.pipeline.registration import register
+register()
+from vapsr_arch.pipeline.loaders import create_train_val_dataloader
 rank = int(sys.argv[1])
 torch.distributed.init_process_group('gloo', init_method='file://{tmp_path}/meet', rank=rank, world_size=2)
 train = dict(name='x', type='PairedPackDataset', phase='train', scale=1, gt_size=8, use_hflip=True, use_rot=True,
              dataroot_gt='{tmp_path}/x.pack', dataroot_lq='{tmp_path}/x.pack', num_worker_per_gpu=0, batch_size_per_gpu=2)
 opt = dict(num_gpu=0, dist=True, manual_seed=rank, world_size=2, rank=rank, datasets=dict(train=train),
-           train=dict(total_iter=1))
+           train=dict(total_iter=1), run=SimpleNamespace(resumed={{}}))
 loader = create_train_val_dataloader(opt, logging.getLogger('x'))[0]
 print(''.join(next(iter(loader))['gt_path']))
 """)
