@@ -50,7 +50,7 @@ def scores(reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize('name', SCORES)
 def test_checkpoints_score_what_the_authors_code_does(name: str, scores: Callable[..., list[tuple[float, float]]]) -> None:
     for (psnr, ssim), (their_psnr, their_ssim) in zip(scores(name, ('Set5', 'Set14')), SCORES[name]):
-        assert psnr == pytest.approx(their_psnr, abs=0.002)
+        assert psnr == pytest.approx(their_psnr, abs=0.0001)
         assert ssim == pytest.approx(their_ssim, abs=0.0001)
 
 

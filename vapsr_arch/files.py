@@ -1,10 +1,11 @@
 """Files that are written whole or not at all."""
 
+import contextlib
 import errno
 import fcntl
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,16 +29,12 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         OSError: As the system says, with `path` as its file name even where the system names none, as for a full disk.
     """
     path = Path(path)
-    temporary = None
+    # Named before it is made: whenever a signal ends this, it is removed.
+    temporary = path.with_name(f'.{path.stem}.tmp-{secrets.token_hex(4)}{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.tmp-', suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
+        temporary.touch(exist_ok=False)
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's files are for their owner alone
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)  # the name, too, is to outlast a power cut
@@ -46,8 +43,8 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
             error.filename = str(path)
         raise
     finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may be none
+            temporary.unlink()
 
 
 @contextmanager
@@ -62,7 +59,7 @@ def full_disk_explained() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename:
             raise
-        raise VapsrError(f'{error.strerror}; what was saved before is whole: make room and go on with --auto_resume') from None
+        raise VapsrError(f'{error.strerror}; what was saved before is whole: make room and resume with --auto_resume') from None
 
 
 def _flush(path: Path) -> None:

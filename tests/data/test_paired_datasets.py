@@ -134,7 +134,7 @@ def test_training_builds_on_the_seeded_sampler(options: dict) -> None:
     train = options['pack'] | {'type': 'PairedPackDataset', 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2,
                                'dataset_enlarge_ratio': 5}
     opt = {'num_gpu': 0, 'dist': False, 'manual_seed': 3, 'world_size': 1, 'rank': 0, 'datasets': {'train': train},
-           'train': {'total_iter': 20}, 'run': SimpleNamespace(resumed={}, prepared={})}
+           'train': {'total_iter': 20}, 'run': SimpleNamespace(resumed={})}
     loader, sampler, *_ = create_train_val_dataloader(opt, logging.getLogger('test'))
     assert isinstance(sampler, SeededSampler) and sampler.seed == 3 and len(loader) == 10
 
@@ -143,7 +143,8 @@ def test_processes_share_an_epoch_without_a_seed_in_the_options(tmp_path: Path) 
     write_pack(tmp_path / 'x.pack', {name: np.zeros((8, 8, 3), np.uint8) for name in 'abcd'})
     script = tmp_path / 'script.py'
     script.write_text(f"""
-import logging, sys, torch, types
+import logging, sys, torch
+from types import SimpleNamespace
 from vapsr_arch.pipeline.registration import register
 register()
 from vapsr_arch.pipeline.loaders import create_train_val_dataloader
@@ -152,7 +153,7 @@ torch.distributed.init_process_group('gloo', init_method='file://{tmp_path}/meet
 train = dict(name='x', type='PairedPackDataset', phase='train', scale=1, gt_size=8, use_hflip=True, use_rot=True,
              dataroot_gt='{tmp_path}/x.pack', dataroot_lq='{tmp_path}/x.pack', num_worker_per_gpu=0, batch_size_per_gpu=2)
 opt = dict(num_gpu=0, dist=True, manual_seed=rank, world_size=2, rank=rank, datasets=dict(train=train),
-           train=dict(total_iter=1), run=types.SimpleNamespace(resumed={{}}, prepared={{}}))
+           train=dict(total_iter=1), run=SimpleNamespace(resumed={{}}))
 loader = create_train_val_dataloader(opt, logging.getLogger('x'))[0]
 print(''.join(next(iter(loader))['gt_path']))
 """)

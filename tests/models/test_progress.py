@@ -50,7 +50,7 @@ def test_tensorboard_on_a_full_disk_ends_training(train_options: Callable[..., s
     result = vapsr('train', '-opt', train_options(logger={'use_tb_logger': True}))
     assert result.code == 1
     assert result.err.splitlines()[-1] == (
-        'Error: No space left on device; what was saved before is whole: make room and go on with --auto_resume')
+        'Error: No space left on device; what was saved before is whole: make room and resume with --auto_resume')
 
 
 class Terminal(io.StringIO):

@@ -32,6 +32,18 @@ def test_no_state_is_left_beside_a_checkpoint_of_another_run(opt: dict[str, Any]
     assert not run_files.state_path(opt, 8).exists()
 
 
+def test_a_checkpoint_without_a_state_is_removed_with_its_age(opt: dict[str, Any]) -> None:
+    """A process was killed between the removals of the two files of iteration 2; best and latest checkpoints stay."""
+    opt['logger']['keep_last'] = 1
+    for label in (2, 'latest', 'best_psnr', 9):
+        run_files.write(run_files.network_path(opt, label), b'')
+    for iteration in (4, 6, 8):
+        run_files.save_pair(opt, iteration, b'', b'', 4)
+    assert {path.name for path in Path(opt['path']['models']).iterdir()} == {
+        'net_g_4.pth', 'net_g_8.pth', 'net_g_9.pth', 'net_g_latest.pth', 'net_g_best_psnr.pth'}
+    assert {path.name for path in Path(opt['path']['training_states']).iterdir()} == {'4.state', '8.state'}
+
+
 def test_what_cannot_be_written_is_named(opt: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / 'models').touch()
     with pytest.raises(VapsrError, match=r'models/net_g_8\.pth cannot be written: (File exists|Not a directory)'):

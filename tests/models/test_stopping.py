@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Finished
+from tests.conftest import REPOSITORY, Finished
 from vapsr_arch.models.stopping import StopSignals
 
 
@@ -15,6 +17,25 @@ def test_before_the_first_iteration_it_stops_at_once(train_options: Callable[...
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('basicsr.data.build_dataset', lambda options: os.kill(os.getpid(), signal.SIGINT))
     assert vapsr('train', '-opt', train_options()).code == 128 + signal.SIGINT
+
+
+IMPORTING = """
+import os, signal
+from vapsr_arch.models.stopping import ended_at_once
+with ended_at_once():
+    try:
+        os.kill(os.getpid(), {number})
+    except BaseException as error:
+        raise ImportError('numpy cannot be imported') from error
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_while_modules_are_imported_it_ends_without_a_word(number: signal.Signals) -> None:
+    """An import that takes every exception for its own would else end in its traceback."""
+    result = subprocess.run([sys.executable, '-c', IMPORTING.format(number=int(number))], capture_output=True, text=True,
+                            cwd=REPOSITORY)
+    assert (result.returncode, result.stdout, result.stderr) == (128 + number, '', '')
 
 
 def test_torchruns_repetition_is_no_second_signal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from vapsr_arch.pipeline.registration import register
 
 register()
-import basicsr.train  # noqa: E402, F401
+import vapsr_arch.cli  # noqa: E402
+import vapsr_arch.pipeline.patches  # noqa: E402
+import vapsr_arch.pipeline.running  # noqa: E402, F401
 
 
 def start(*arguments: str, log: Path, before: Callable[[], None] | None = None, **environment: str) -> BaseProcess:

@@ -1,15 +1,19 @@
-"""BasicSR's loops with the plugin loaded: iterations, resuming, arguments. Each test fails on BasicSR alone."""
+"""The table of what is replaced in BasicSR, and its loops with the replacements: each test of them fails on BasicSR alone."""
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import basicsr
 import pytest
 import torch
 import yaml
 
-from tests.conftest import Finished
+from tests.conftest import REPOSITORY, Finished
+from vapsr_arch.pipeline.patches import PATCHES, Patch
 
 STATES = Path('experiments/small/training_states')
 
@@ -18,6 +22,20 @@ def trained_iterations(result: Finished) -> int:
     """Every iteration is logged."""
     assert result.code == 0, result.err
     return sum('l_pix' in line for line in result.err.splitlines())
+
+
+def test_nothing_but_the_table_is_replaced_and_only_while_it_is_applied() -> None:
+    result = subprocess.run([sys.executable, Path(__file__).with_name('table_process.py')], capture_output=True, text=True,
+                            env={**os.environ, 'PYTHONPATH': str(REPOSITORY)})
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize('patch', PATCHES, ids=lambda patch: f'{patch.owner} {patch.name}')
+def test_the_table_says_where(patch: Patch) -> None:
+    """The line defines or calls what is replaced."""
+    path, _, number = patch.where.partition(':')
+    line = (Path(basicsr.__file__).parents[1] / path).read_text(encoding='utf-8').splitlines()[int(number) - 1]
+    assert re.search(rf'(def |class |[ .=]){patch.name}\(', line) and patch.why
 
 
 @pytest.mark.parametrize('batch, ratio, total', [(3, 1, 7), (3, 5, 20), (4, 1, 5), (2, 1, 4), (1, 1, 1)])

@@ -20,10 +20,12 @@ def train(
     local_rank: LocalRank = 0,
 ) -> None:
     """Train a network as an option file says; writes experiments/NAME in the current folder."""
-    entries = checked_entries(context, True, opt, force_yml)
+    from vapsr_arch.models.stopping import ended_at_once
+    with ended_at_once():
+        entries = checked_entries(context, True, opt, force_yml)
+        from vapsr_arch.pipeline import dry_run as rehearsal
+        from vapsr_arch.pipeline import running
     if dry_run:
-        from vapsr_arch.pipeline.dry_run import dry_run as run
-        run(opt, launcher=launcher, debug=debug, force_yml=entries, plugins=plugin or ())
+        rehearsal.dry_run(opt, launcher=launcher, debug=debug, force_yml=entries, plugins=plugin or ())
     else:
-        from vapsr_arch.pipeline.running import train as run
-        run(opt, launcher=launcher, auto_resume=auto_resume, debug=debug, force_yml=entries, plugins=plugin or ())
+        running.train(opt, launcher=launcher, auto_resume=auto_resume, debug=debug, force_yml=entries, plugins=plugin or ())

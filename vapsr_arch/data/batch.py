@@ -14,7 +14,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-from unittest import mock
 
 import cv2
 from tqdm import tqdm
@@ -122,9 +121,24 @@ def _guarded(work: Callable[[Job], Result], job: Job) -> Result | VapsrError:
 
 
 @contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Has the processes that are started meanwhile compute with one thread each."""
+    names = 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, '1'))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def _processes(workers: int) -> Iterator[Executor]:
-    environment = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')
-    with (mock.patch.dict(os.environ, environment),
+    with (_one_thread_each(),
           ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _start_worker) as pool):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # Ctrl-C is the parent's to handle: workers inherit this
         try:

@@ -67,17 +67,23 @@ def save_pair(opt: dict[str, Any], iteration: int, network: bytes, state: bytes,
     write(state_path(opt, iteration), state)
     keep = opt['logger'].get('keep_last')
     if keep:
-        earlier = sorted(number for number in _iterations(opt) if number <= iteration)
-        for number in earlier[:-keep]:
-            if number != good:
-                state_path(opt, number).unlink()
+        kept = {good, *sorted(number for number in _iterations(opt) if number <= iteration)[-keep:]}
+        # A process that was killed between the two removals has left a checkpoint without a state.
+        for number in {*_iterations(opt), *_numbers(Path(opt['path']['models']), 'net_g_', '.pth')} - kept:
+            if number < iteration:
+                state_path(opt, number).unlink(missing_ok=True)
                 network_path(opt, number).unlink(missing_ok=True)
 
 
 def _iterations(opt: dict[str, Any]) -> list[int]:
     """The iterations that have a state."""
-    paths = Path(opt['path']['training_states']).glob('*.state')
-    return [int(path.stem) for path in paths if path.stem.isdecimal()]
+    return _numbers(Path(opt['path']['training_states']), '', '.state')
+
+
+def _numbers(folder: Path, prefix: str, suffix: str) -> list[int]:
+    """The numbers in the names of a folder's files."""
+    names = (path.name.removeprefix(prefix).removesuffix(suffix) for path in folder.glob(f'{prefix}*{suffix}'))
+    return [int(name) for name in names if name.isdecimal()]
 
 
 def read_state(opt: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -12,8 +12,32 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _REPEATED = 2  # seconds in which a second signal under torchrun is the first one, passed on
 
 
+@contextmanager
+def _taken(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Has a function take the signals; afterwards they do again what they did. In a thread, which gets none, does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Has signals end the process without a word: for imports, which turn exceptions of handlers into errors of their own."""
+    with _taken(lambda number, frame: os._exit(128 + number)):
+        yield
+
+
 class StopSignals:
-    """What the process was asked by signals. The second one, and one that comes before `armed`, end the process at once.
+    """What the process was asked by signals.
+
+    One that comes before `armed`, as all do where the model is not of this package, ends the process by SystemExit; the second
+    one that comes later ends it at once.
 
     Attributes:
         asked: The signal that asks for an end, or None.
@@ -27,17 +51,13 @@ class StopSignals:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Takes the signals; afterwards they do again what they did. In a thread, which gets no signals, does nothing."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._take) for number in _SIGNALS}
+        """Takes the signals; afterwards they do again what they did. In a thread, which gets none, does nothing."""
+        self.asked, self.armed = None, False
         try:
-            yield
+            with _taken(self._take):
+                yield
         finally:
             self.asked, self.armed = None, False
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if not self.armed:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.models import run_files
 from vapsr_arch.models.resilience import ResilientSRModel
 from vapsr_arch.models.schedules import make_optimizer, make_scheduler
 from vapsr_arch.weights.networks import load_into
@@ -74,6 +75,47 @@ def load_network(self: Any, net: nn.Module, load_path: str, strict: bool = True,
     if self.opt['path'].get('resume_state') and not label.endswith('_ema'):
         asked = 'params'
     get_root_logger().info(load_into(net, load_path, asked, strict))
+
+
+def save_network(self: Any, net: nn.Module | list[nn.Module], net_label: str, current_iter: int,
+                 param_key: str | list[str] = 'params') -> None:
+    """Writes a checkpoint whole or not at all; the process of rank 0 does.
+
+    Raises:
+        VapsrError: It cannot be written.
+    """
+    if self.opt['rank'] == 0:
+        nets, keys = (value if isinstance(value, list) else [value] for value in (net, param_key))
+        weights = [self.get_bare_model(net).state_dict() for net in nets]
+        content = {key: {name.removeprefix('module.'): tensor.cpu() for name, tensor in tensors.items()}
+                   for key, tensors in zip(keys, weights)}
+        label = 'latest' if current_iter == -1 else current_iter
+        run_files.write(Path(self.opt['path']['models'], f'{net_label}_{label}.pth'), run_files.to_bytes(content))
+
+
+def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
+    """Writes a training state whole or not at all; the process of rank 0 does.
+
+    Raises:
+        VapsrError: It cannot be written.
+    """
+    if self.opt['rank'] == 0 and current_iter != -1:
+        state = {'epoch': epoch, 'iter': current_iter, 'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+                 'schedulers': [scheduler.state_dict() for scheduler in self.schedulers]}
+        run_files.write(run_files.state_path(self.opt, current_iter), run_files.to_bytes(state))
+
+
+def validation(self: Any, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
+    """BasicSR's, once for an iteration: its training loop ends one past the last one, and validates that once more."""
+    if self.is_train:
+        current_iter = min(current_iter, self.opt['train']['total_iter'])
+        validated = self.__dict__.setdefault('_validated_at', {})
+        name = dataloader.dataset.opt['name']
+        if validated.get(name) == current_iter:
+            return
+        validated[name] = current_iter
+    validate = self.dist_validation if self.opt['dist'] else self.nondist_validation
+    validate(dataloader, current_iter, tb_logger, save_img)
 
 
 class _FollowsInput(nn.Module):
@@ -162,5 +204,5 @@ def gaps_of(model: Any, opt: dict[str, Any]) -> str | None:
         return None
     unread = [f'{section}.{key}' for section, keys in _OWN_KEYS.items() for key in keys if key in opt.get(section, {})]
     return (f'{opt["model_type"]} is not a VapSRModel: no guard against NaN, no best checkpoint; a signal ends it without '
-            f'saving; a resumed run begins its epoch again, with other random numbers; files are not written whole'
+            f'saving; a resumed run begins its epoch again, with other random numbers'
             + (f'. It may not read {", ".join(unread)}' if unread else ''))

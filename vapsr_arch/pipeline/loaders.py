@@ -13,11 +13,11 @@ from vapsr_arch.models.run_files import newest_state, read_state
 from vapsr_arch.models.stopping import shield_worker
 
 
-def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+def find_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """The state to resume from, or None.
 
-    basicsr/train.py:71 looks under the current folder, where saving goes under the root folder, and dies of a file whose
-    name is no number; it reads the state onto the current GPU, and fails without one.
+    basicsr/train.py:68, `load_resume_state`, looks under the current folder, where saving goes under the root folder, and dies
+    of a file whose name is no number; it reads the state onto the current GPU, and fails without one.
 
     Where training stands is left in the run, for `create_train_val_dataloader`.
 
@@ -43,7 +43,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     check_resume(opt, state['iter'])
     opt['run'].resumed = {'iteration': state['iter'], 'epoch': state['epoch'], 'position': state.get('position', 0)}
     if not opt['run'].seed_given and 'options' in state:  # the order of the images goes on, too
-        opt['manual_seed'] = state['options']['manual_seed']
+        opt['manual_seed'] = opt['run'].options['manual_seed'] = state['options']['manual_seed']
     return state
 
 
@@ -62,9 +62,6 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
     """
     from basicsr.data import build_dataloader, build_dataset
 
-    prepared = opt['run'].prepared.pop('loaders', None)
-    if prepared:
-        return prepared
     common = dict(num_gpu=opt['num_gpu'], dist=opt['dist'], seed=opt['manual_seed'])
     seed = [opt['manual_seed']]
     if opt['dist']:

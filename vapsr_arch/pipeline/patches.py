@@ -21,7 +21,7 @@ class Patch(NamedTuple):
         owner: The module, or the class as `module:Class`.
         name: The attribute.
         replacement: What it becomes.
-        where: The lines of BasicSR that are wrong, or that call it.
+        where: The line of BasicSR that defines it, or that calls it.
         why: What is wrong there.
     """
 
@@ -38,52 +38,58 @@ def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any]
 
 
 PATCHES = (
-    Patch('basicsr.train', 'parse_options', parse_options, 'basicsr/utils/options.py:90',
+    Patch('basicsr.train', 'parse_options', parse_options, 'basicsr/utils/options.py:82',
           'YAML that runs code, no checks, exec and eval for --force_yml; the options are read once, by Run'),
-    Patch('basicsr.test', 'parse_options', parse_options, 'basicsr/utils/options.py:90', 'the same'),
-    Patch('basicsr.train', 'load_resume_state', loaders.load_resume_state, 'basicsr/train.py:71',
-          'looks under the current folder in place of the root, dies of a damaged or a stray file, needs a GPU'),
-    Patch('basicsr.train', 'make_exp_dirs', prepared.make_exp_dirs, 'basicsr/train.py:96',
+    Patch('basicsr.test', 'parse_options', parse_options, 'basicsr/utils/options.py:82', 'the same'),
+    Patch('basicsr.train', 'load_resume_state', prepared.load_resume_state, 'basicsr/train.py:68',
+          'looks under the current folder in place of the root, dies of a damaged or a stray file, needs a GPU; and what is '
+          'built after it is built now, before an older folder is archived'),
+    Patch('basicsr.test', 'make_exp_dirs', prepared.make_exp_dirs, 'basicsr/test.py:19',
           'archives an older folder before anything is checked'),
-    Patch('basicsr.test', 'make_exp_dirs', prepared.make_exp_dirs, 'basicsr/test.py:18', 'the same'),
-    Patch('basicsr.train', 'build_model', prepared.build_model, 'basicsr/train.py:119', 'the model is built by then'),
-    Patch('basicsr.test', 'build_model', prepared.build_model, 'basicsr/test.py:36', 'the same'),
-    Patch('basicsr.test', 'build_dataset', prepared.build_dataset, 'basicsr/test.py:28', 'the data sets are built by then'),
-    Patch('basicsr.train', 'create_train_val_dataloader', loaders.create_train_val_dataloader, 'basicsr/train.py:45',
+    Patch('basicsr.utils.misc', 'mkdir_and_rename', prepared.mkdir_and_rename, 'basicsr/utils/misc.py:24',
+          'fails where a folder was archived in the same second'),
+    Patch('basicsr.train', 'mkdir_and_rename', prepared.mkdir_and_rename, 'basicsr/train.py:105', 'the same, for tb_logger'),
+    Patch('basicsr.train', 'create_train_val_dataloader', prepared.create_train_val_dataloader, 'basicsr/train.py:29',
           'counts epochs with a batch that the loader leaves out; the order of the images does not depend on the seed'),
-    Patch('basicsr.train', 'copy_opt_file', logs.write_resolved_options, 'basicsr/utils/options.py:196',
+    Patch('basicsr.test', 'build_dataset', prepared.build_dataset, 'basicsr/test.py:28', 'the data sets are built by then'),
+    Patch('basicsr.train', 'build_model', prepared.build_model, 'basicsr/train.py:124', 'the model is built by then'),
+    Patch('basicsr.test', 'build_model', prepared.build_model, 'basicsr/test.py:35', 'the same'),
+    Patch('basicsr.train', 'copy_opt_file', logs.copy_opt_file, 'basicsr/utils/options.py:181',
           'copies the option file without what the command line set'),
-    Patch('basicsr.train', 'init_wandb_logger', logs.init_wandb_logger, 'basicsr/utils/logger.py:116',
-          'wandb.util.generate_id is gone'),
-    Patch('basicsr.train', 'MessageLogger', TrainingLog, 'basicsr/utils/logger.py:56', 'its line lacks the rates and the memory'),
-    Patch('basicsr.train', 'CPUPrefetcher', Prefetcher, 'basicsr/data/prefetch_dataloader.py:69',
+    Patch('basicsr.train', 'init_wandb_logger', logs.init_wandb_logger, 'basicsr/utils/logger.py:126',
+          'calls wandb.util.generate_id, which is gone, and after an older folder is archived'),
+    Patch('basicsr.train', 'MessageLogger', TrainingLog, 'basicsr/utils/logger.py:45', 'its line lacks the rates and the memory'),
+    Patch('basicsr.train', 'CPUPrefetcher', Prefetcher, 'basicsr/data/prefetch_dataloader.py:63',
           'begins an epoch twice: the workers start twice'),
-    Patch('basicsr.train', 'CUDAPrefetcher', CUDAPrefetcher, 'basicsr/data/prefetch_dataloader.py:98',
+    Patch('basicsr.train', 'CUDAPrefetcher', CUDAPrefetcher, 'basicsr/data/prefetch_dataloader.py:84',
           'the same; and the memory of a batch may be written to while it is read'),
     Patch('basicsr.data.prefetch_dataloader:PrefetchGenerator', 'run', loaders.put_batches,
-          'basicsr/data/prefetch_dataloader.py:24', 'an error ends the reading thread, and the training waits for ever'),
+          'basicsr/data/prefetch_dataloader.py:25', 'an error ends the reading thread, and the training waits for ever'),
     Patch('basicsr.data.prefetch_dataloader:PrefetchGenerator', '__next__', loaders.take_batch,
           'basicsr/data/prefetch_dataloader.py:30', 'the same'),
-    *(Patch('basicsr.models.base_model:BaseModel', name, replacement, where, why) for name, replacement, where, why in (
-        ('get_optimizer', basicsr_models.get_optimizer, 'basicsr/models/base_model.py:107', 'knows Adam alone'),
-        ('setup_schedulers', basicsr_models.setup_schedulers, 'basicsr/models/base_model.py:114',
-         'knows its own schedulers alone'),
-        ('model_to_device', basicsr_models.model_to_device, 'basicsr/models/base_model.py:89',
-         'gives DistributedDataParallel the number of a GPU on a CPU, too'),
-        ('load_network', basicsr_models.load_network, 'basicsr/models/base_model.py:278',
-         'takes the wrong weights of a file that holds several, or a KeyError'))),
+    *(Patch('basicsr.models.base_model:BaseModel', name, getattr(basicsr_models, name),
+            f'basicsr/models/base_model.py:{line}', why)
+      for name, line, why in (
+          ('get_optimizer', 103, 'knows Adam alone'),
+          ('setup_schedulers', 110, 'knows its own schedulers alone'),
+          ('model_to_device', 87, 'gives DistributedDataParallel the number of a GPU on a CPU, too'),
+          ('load_network', 277, 'takes the wrong weights of a file that holds several, or a KeyError'),
+          ('save_network', 196, 'leaves half a file where it is stopped, and goes on where it cannot write'),
+          ('save_training_state', 306, 'the same'),
+          ('validation', 36, 'is called twice at the end, the second time for an iteration too many'))),
     Patch('basicsr.archs.vgg_arch', 'vgg', basicsr_models.VGGNetworks(), 'basicsr/archs/vgg_arch.py:99',
           'weights that cannot be downloaded are a traceback'),
     Patch('basicsr.archs.vgg_arch', 'VGG_PRETRAIN_PATH', '', 'basicsr/archs/vgg_arch.py:8',
           'takes the weights of VGG19 for every other VGG, too; VGGNetworks looks in the same folder'),
-    *(Patch(f'basicsr.models.{module}_model', name, replacement, f'basicsr/models/{module}_model.py:26', 'needs a GPU: .cuda()')
-      for module in ('realesrnet', 'realesrgan')
-      for name, replacement in (('DiffJPEG', basicsr_models.DiffJPEG), ('USMSharp', basicsr_models.USMSharp))),
+    *(Patch(f'basicsr.models.{module}_model', name, getattr(basicsr_models, name), f'basicsr/models/{module}_model.py:{line}',
+            'needs a GPU: .cuda()')
+      for module, name, line in (('realesrnet', 'DiffJPEG', 26), ('realesrnet', 'USMSharp', 27),
+                                 ('realesrgan', 'DiffJPEG', 27), ('realesrgan', 'USMSharp', 28))),
     *(Patch(f'basicsr.models.{module}_model', 'filter2D', basicsr_models.filter2D, 'basicsr/utils/img_process_util.py:29',
             'a view of an image that is not contiguous, on a CPU') for module in ('realesrnet', 'realesrgan')),
     *(Patch(f'basicsr.models.{module}_model:{name}', '_dequeue_and_enqueue', basicsr_models.pool_on_device(module, name),
-            f'basicsr/models/{module}_model.py:43', 'needs a GPU: .cuda()')
-      for module, name in (('realesrnet', 'RealESRNetModel'), ('realesrgan', 'RealESRGANModel'))),
+            f'basicsr/models/{module}_model.py:{line}', 'needs a GPU: .cuda()')
+      for module, name, line in (('realesrnet', 'RealESRNetModel', 31), ('realesrgan', 'RealESRGANModel', 32))),
 )
 
 
@@ -108,3 +114,4 @@ def applied(run: Run, patches: tuple[Patch, ...] = PATCHES) -> Iterator[None]:
         for owner, patch, original in zip(owners, patches, before):
             setattr(owner, patch.name, original)
         Run.current = None
+        logs.end_file()

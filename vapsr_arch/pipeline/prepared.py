@@ -1,76 +1,59 @@
 """Builds all that a run needs before an older folder of its name is archived: a start that fails leaves everything as it was.
 
-BasicSR's pipelines archive the folder first (basicsr/train.py:96, basicsr/test.py:18) and then build data sets and model. Here
-`make_exp_dirs` builds them, and the pipelines are given what it built when they come to it.
+BasicSR's pipelines archive the folder and begin the log first (basicsr/train.py:103, basicsr/test.py:19), and build data sets
+and model then. Here the last of their steps before that, `load_resume_state` or in a test `make_exp_dirs`, builds them, and the
+pipelines are given what it built when they come to it.
 """
 
+import itertools
 import logging
-import time
+import shutil
 from pathlib import Path
 from typing import Any
 
+import basicsr.data
+import basicsr.models
+import basicsr.utils
+
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.pipeline import loaders
+from vapsr_arch.pipeline import loaders, logs
 from vapsr_arch.pipeline.basicsr_models import gaps_of
 from vapsr_arch.pipeline.run import Run
 
-_FORMAT = '%(asctime)s %(levelname)s: %(message)s'  # of basicsr/utils/logger.py
+_ROOM_OF_A_TEST = 1_000_000  # bytes that the log and the figures take at most
 
 
-class _Held(logging.Handler):
-    """Keeps what is logged until there is a file for it."""
+def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """Builds what training needs, and returns the state to resume from, or None.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+    Raises:
+        VapsrError: The state, the images, the checkpoint or the disk do not allow the run, or wandb does not.
+    """
+    state = loaders.find_resume_state(opt)
+    with logs.kept_for_file(opt) as logger:
+        opt['run'].prepared['loaders'] = loaders.create_train_val_dataloader(opt, logger)
+        opt['run'].prepared['model'] = basicsr.models.build_model(opt)
+        logs.begin_wandb(opt)
+    return state
 
 
 def make_exp_dirs(opt: dict[str, Any]) -> None:
-    """Builds data sets and model, then makes the run's folder, archiving an older one, and begins its log file.
+    """Builds what a test needs, leaving out sets that are not there; then makes its folder and begins its log.
 
     Raises:
-        VapsrError: The images, the checkpoint or the disk do not allow the run.
+        VapsrError: Not one set is there, or the images, the checkpoint or the disk do not allow the test.
     """
-    from basicsr.utils import get_root_logger
-    from basicsr.utils import make_exp_dirs as basicsr_make_exp_dirs
-    logger = get_root_logger()
-    held = _Held()
-    if opt['rank'] == 0:
-        logger.setLevel(logging.INFO)
-        logger.addHandler(held)
-    try:
-        (_prepare_training if opt['is_train'] else _prepare_test)(opt, logger)
-    finally:
-        logger.removeHandler(held)
-    basicsr_make_exp_dirs(opt)
-    if opt['rank'] == 0:
-        kind = 'train' if opt['is_train'] else 'test'
-        name = f'{kind}_{opt["name"]}_{time.strftime("%Y%m%d_%H%M%S")}.log'
-        file = logging.FileHandler(Path(opt['path']['log'], name), 'w', encoding='utf-8')
-        file.setFormatter(logging.Formatter(_FORMAT))
-        logger.addHandler(file)
-        for record in held.records:
-            file.handle(record)
-
-
-def _prepare_training(opt: dict[str, Any], logger: logging.Logger) -> None:
-    from basicsr.models import build_model
-    prepared = opt['run'].prepared
-    prepared['loaders'] = loaders.create_train_val_dataloader(opt, logger)
-    prepared['model'] = build_model(opt)
-
-
-def _prepare_test(opt: dict[str, Any], logger: logging.Logger) -> None:
-    from basicsr.data import build_dataset
-    from basicsr.models import build_model
     prepared = opt['run'].prepared
     _leave_out_missing(opt)
-    for dataset in opt['datasets'].values():
-        prepared[_dataset_key(dataset)] = build_dataset(dataset)
-    prepared['model'] = build_model(opt)
+    with logs.kept_for_file(opt):
+        for dataset in opt['datasets'].values():
+            prepared[_dataset_key(dataset)] = basicsr.data.build_dataset(dataset)
+        prepared['model'] = basicsr.models.build_model(opt)
+    folder = Path(opt['path']['results_root'])
+    if shutil.disk_usage(next(parent for parent in folder.parents if parent.is_dir())).free < _ROOM_OF_A_TEST:
+        raise VapsrError(f'{folder}: less than {_ROOM_OF_A_TEST // 10**6} MB is free: make room')
+    basicsr.utils.make_exp_dirs(opt)
+    logs.begin_file(opt['path']['log'])
 
 
 def _leave_out_missing(opt: dict[str, Any]) -> None:
@@ -79,17 +62,14 @@ def _leave_out_missing(opt: dict[str, Any]) -> None:
     Raises:
         VapsrError: Not one is there.
     """
-    absent = {}
-    for phase, dataset in list(opt['datasets'].items()):
-        missing = missing_root(dataset)
-        if missing:
-            absent[dataset['name']] = f'there is no {missing}'
-            del opt['datasets'][phase]
-    for name, reason in absent.items():
-        print(f'{name} is left out: {reason}')
-    if not opt['datasets']:
-        raise VapsrError(f'not one set of {opt["run"].opt} is there ({"; ".join(absent.values())}): `vapsr data fetch` downloads '
-                         f'the public ones')
+    absent = {phase: missing for phase, dataset in opt['datasets'].items() if (missing := missing_root(dataset))}
+    if len(absent) == len(opt['datasets']):
+        raise VapsrError(f'{opt["run"].opt}: not one of its sets is there: there is no {", no ".join(absent.values())}: correct '
+                         f'the paths; `vapsr data fetch` downloads the public sets')
+    for phase, missing in absent.items():
+        name = opt['datasets'].pop(phase)['name']
+        if opt['rank'] == 0:
+            print(f'{name} is skipped: there is no {missing}')
 
 
 def missing_root(dataset: dict[str, Any]) -> str | None:
@@ -98,23 +78,36 @@ def missing_root(dataset: dict[str, Any]) -> str | None:
                  if isinstance(dataset.get(key), str) and not Path(dataset[key]).exists()), None)
 
 
+def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> tuple:
+    """The loaders that were prepared."""
+    return opt['run'].prepared.pop('loaders')
+
+
 def build_model(opt: dict[str, Any]) -> Any:
-    """The model that was prepared, or a new one; of a model class of others it is said what it lacks."""
-    from basicsr.models import build_model as basicsr_build_model
-    from basicsr.utils import get_root_logger
-    model = opt['run'].prepared.pop('model', None) or basicsr_build_model(opt)
+    """The model that was prepared; of a model class of others it is said what it lacks."""
+    model = opt['run'].prepared.pop('model')
     gaps = gaps_of(model, opt) if opt['is_train'] else None
     if gaps and opt['rank'] == 0:
-        get_root_logger().warning(gaps)
+        basicsr.utils.get_root_logger().warning(gaps)
     return model
 
 
 def build_dataset(dataset_opt: dict[str, Any]) -> Any:
-    """The data set that was prepared, or a new one."""
-    from basicsr.data import build_dataset as basicsr_build_dataset
-    prepared = Run.current.prepared.pop(_dataset_key(dataset_opt), None)
-    return basicsr_build_dataset(dataset_opt) if prepared is None else prepared
+    """The data set that was prepared for a test."""
+    return Run.current.prepared.pop(_dataset_key(dataset_opt))
 
 
 def _dataset_key(dataset_opt: dict[str, Any]) -> str:
-    return f'dataset {dataset_opt["phase"]} {dataset_opt["name"]}'
+    return f'data set {dataset_opt["name"]}'
+
+
+def mkdir_and_rename(path: str) -> None:
+    """Makes a folder; one that is there is renamed first, to a name that is free in this second, too."""
+    folder = Path(path)
+    if folder.exists():
+        archived = f'{path}_archived_{basicsr.utils.get_time_str()}'
+        names = itertools.chain([archived], (f'{archived}_{number}' for number in itertools.count(2)))
+        archived = next(name for name in names if not Path(name).exists())
+        print(f'{path} is there already, and is renamed to {archived}', flush=True)
+        folder.rename(archived)
+    folder.mkdir(parents=True)

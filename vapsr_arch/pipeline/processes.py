@@ -32,6 +32,20 @@ def _from_slurm(port: int | None) -> dict[str, str]:
             'MASTER_PORT': str(port or os.environ.get('MASTER_PORT', DEFAULT_PORT))}
 
 
+def own_rank(launcher: str) -> int:
+    """This process's number among those that a launcher has started, before they meet.
+
+    Raises:
+        OptionsError: torchrun has started several, and the command does not say so: each would train on its own.
+    """
+    if launcher == 'none':
+        if 'TORCHELASTIC_RUN_ID' in os.environ and os.environ.get('WORLD_SIZE', '1') != '1':
+            raise OptionsError(f'torchrun has started {os.environ["WORLD_SIZE"]} processes: add `--launcher pytorch`, by which '
+                               f'they work together')
+        return 0
+    return int(os.environ.get('SLURM_PROCID' if launcher == 'slurm' else 'RANK', '0'))
+
+
 def init_dist(launcher: str, on_gpu: bool, port: int | None = None, timeout: int = DEFAULT_TIMEOUT) -> None:
     """Joins this process to the others: with NCCL, a GPU for each, or with Gloo on CPUs.
 

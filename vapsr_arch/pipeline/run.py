@@ -4,6 +4,7 @@ An option file is read once, into a `Run`; `Run.begin` makes of it the dictionar
 which the `Run` itself lies as `opt['run']`.
 """
 
+import logging
 import random
 import shlex
 import sys
@@ -42,11 +43,12 @@ class Run:
     Attributes:
         current: The run that BasicSR's pipeline is in, of this process.
         opt: The option file's path, under the name that BasicSR's pipelines ask for.
-        options: The options, checked, without what BasicSR adds.
-        seed_given: Whether the options have a `manual_seed`.
+        options: The options, checked, with what was set on the command line and a seed, without what BasicSR adds.
+        seed_given: Whether the option file has a `manual_seed`.
         resumed: Where a resumed run stands: `iteration`, `epoch`, `position`; empty for a new one.
         epoch_plan: The run's way through its data, once the data are there.
         prepared: What was built before the run's folder is made, by name.
+        early_log: What was logged before that.
         logged_at: When the lines of the log were written, in seconds of `time.monotonic`.
 
     Raises:
@@ -67,6 +69,7 @@ class Run:
         self.resumed: dict[str, int] = {}
         self.epoch_plan: EpochPlan | None = None
         self.prepared: dict[str, Any] = {}
+        self.early_log: list[logging.LogRecord] = []
         self.logged_at: list[float] = []
         self.options = load_options(option_file, is_train, force_yml)
         if plugins:
@@ -77,6 +80,7 @@ class Run:
         prepare_metrics(self.options.get('val', {}).get('metrics', {}))
         self.on_gpu = _check_devices(self.opt, self.options, launcher)
         self.seed_given = 'manual_seed' in self.options
+        self.options.setdefault('manual_seed', random.randint(1, 10000))
 
     @property
     def name(self) -> str:
@@ -91,14 +95,14 @@ class Run:
         return self.command
 
     def resolved(self) -> str:
-        """The option file as it was understood, as YAML that runs again: with what the command line set, and the defaults."""
+        """The option file as it was understood, as YAML that runs again: with the command line's values, defaults and seed."""
         text = yaml.safe_dump(self.options, sort_keys=False, allow_unicode=True)
-        return f'# {self.opt} as it was read, for:\n# {self.command}\n{text}'
+        return f'# {_printable(self.opt)} as it was read, for:\n# {_printable(self.command)}\n{text}'
 
     def begin(self, root: str | Path) -> dict[str, Any]:
         """Joins the other processes, seeds the random numbers, and returns the options as BasicSR's pipelines take them.
 
-        In place of basicsr/utils/options.py:90, `parse_options`, which reads YAML with a loader that executes Python tags,
+        In place of basicsr/utils/options.py:82, `parse_options`, which reads YAML with a loader that executes Python tags,
         knows `--local_rank` but not the `--local-rank` of today's torch.distributed.launch, and sets what `--force_yml` names
         with exec and eval.
 
@@ -117,7 +121,6 @@ class Run:
             meeting = {name: value for name, value in opt.get('dist_params', {}).items() if name != 'backend'}
             init_dist(self.launcher, self.on_gpu, **meeting)
         opt['rank'], opt['world_size'] = get_dist_info()
-        opt.setdefault('manual_seed', random.randint(1, 10000))
         set_random_seed(opt['manual_seed'] + opt['rank'])
         opt['auto_resume'], opt['is_train'], opt['run'] = self.auto_resume, self.is_train, self
         opt['name'] = self.name
@@ -177,6 +180,11 @@ class Run:
         else:
             folder = root / 'results' / opt['name']
             path |= {'results_root': str(folder), 'log': str(folder), 'visualization': str(folder / 'visualization')}
+
+
+def _printable(text: str) -> str:
+    """A text for a comment: without line breaks."""
+    return ''.join(letter if letter.isprintable() else '?' for letter in text)
 
 
 def _check_devices(path: str, options: dict[str, Any], launcher: str) -> bool:
