@@ -66,7 +66,7 @@ def test_a_model_class_of_others_may_have_keys_of_its_own(train_options: Callabl
                                     path={'pretrain_network_t': 'teacher.pth'}))
     assert options['teacher'] == {'depth': 2} and options['scales'] == [2, 3]
     assert list(unchecked_keys(options)) == [
-        'OwnModel gets scales, teacher, train.distill_from, train.total_iters, which are not checked']
+        "not checked, being OwnModel's own: scales, teacher, train.distill_from, train.total_iters"]
 
 
 @pytest.mark.parametrize('changes, words', [
@@ -101,7 +101,7 @@ def test_a_data_set_of_others_takes_anything(train_options: Callable[..., str]) 
     assert options['datasets']['train'].items() >= {key: value for key, value in own.items() if key != 'prefetch_mode'}.items()
     assert 'prefetch_mode' not in options['datasets']['train']
     said, = unchecked_keys(options)
-    assert said.startswith('datasets.train: OwnDataset gets color, ') and said.endswith(', use_rot, which are not checked')
+    assert said.startswith("datasets.train: not checked, being OwnDataset's own: color, ") and said.endswith(', use_rot')
 
 
 def test_losses_by_any_key(train_options: Callable[..., str]) -> None:

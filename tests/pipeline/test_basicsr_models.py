@@ -117,8 +117,8 @@ def test_what_a_model_class_lacks_is_said_once(train_options: Callable[..., str]
     assert result.code == 0, result.err
     warning, = [line for line in result.err.splitlines() if 'WARNING' in line]
     assert warning.endswith('ESRGANModel is not a VapSRModel: no guard against NaN, no best checkpoint; a signal ends it without '
-                            'saving; a resumed run begins its epoch again, with other random numbers; files are not written '
-                            'whole. It may not read train.amp, val.self_ensemble, logger.keep_last')
+                            'saving; a resumed run begins its epoch again, with other random numbers. It may not read '
+                            'train.amp, val.self_ensemble, logger.keep_last')
 
 
 @pytest.mark.parametrize('changes, words', [

@@ -116,7 +116,7 @@ def test_a_class_of_a_file_trains_resumes_and_tests(plugin_package: Path, train_
     assert weights['params_ema'].keys() == {'0.weight', '0.bias', '2.weight', '2.bias'}
     result = vapsr('train', '-opt', options, '--auto_resume', '--force_yml', 'train:total_iter=3')
     assert result.code == 0 and 'MyNet: all tensors loaded' in result.err
-    assert 'The options are not those' not in result.err
+    assert result.err.count(' -> ') == 1 and 'train.total_iter: 2 -> 3' in result.err  # nothing else has changed
     result = vapsr('test', '-opt', changed(test_options(path={
         'pretrain_network_g': 'experiments/small/models/net_g_latest.pth'})))
     assert result.code == 0 and '# psnr: ' in result.err
@@ -135,8 +135,8 @@ def test_a_class_of_a_file_trains_resumes_and_tests(plugin_package: Path, train_
     ({'plugins': ['mein']}, 'plugin mein: there is no such module, neither installed nor in '),
     ({'plugin': ['mine']}, "plugin: unknown key; did you mean 'plugins'?"),
     ({'plugins': ['mine.mixing_model'], 'model_type': 'MixinModel'}, "MixinModel is not registered; did you mean 'MixingModel'?"),
-    ({'plugins': ['mine.mixing_model'], 'model_type': 'MixingModel', 'train': {'totl_iter': 3}},
-     "train.totl_iter: unknown key; did you mean 'total_iter'?"),
+    ({'plugins': ['mine.mixing_model'], 'model_type': 'MixingModel', 'train': {'grad_clip_nrm': 3}},
+     "train.grad_clip_nrm: unknown key; did you mean 'grad_clip_norm'?"),
     ({'plugins': ['mine.noisy_dataset'], 'datasets': {'train': {'type': 'NosyDataset'}}},
      "datasets.train.type: NosyDataset is not registered; did you mean 'NoisyDataset'?"),
     ({'datasets': {'train': {'type': 'CheckedPairedImageDataset', 'gt_sise': 1}}},

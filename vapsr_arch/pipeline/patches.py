@@ -77,15 +77,15 @@ PATCHES = (
           ('save_network', 196, 'leaves half a file where it is stopped, and goes on where it cannot write'),
           ('save_training_state', 306, 'the same'),
           ('validation', 36, 'is called twice at the end, the second time for an iteration too many'))),
-    Patch('basicsr.archs.vgg_arch', 'vgg', basicsr_models.VGGNetworks(), 'basicsr/archs/vgg_arch.py:99',
+    Patch('basicsr.archs.vgg_arch', 'vgg', basicsr_models.VGGNetworks(), 'basicsr/archs/vgg_arch.py:5',
           'weights that cannot be downloaded are a traceback'),
-    Patch('basicsr.archs.vgg_arch', 'VGG_PRETRAIN_PATH', '', 'basicsr/archs/vgg_arch.py:8',
+    Patch('basicsr.archs.vgg_arch', 'VGG_PRETRAIN_PATH', '', 'basicsr/archs/vgg_arch.py:9',
           'takes the weights of VGG19 for every other VGG, too; VGGNetworks looks in the same folder'),
     *(Patch(f'basicsr.models.{module}_model', name, getattr(basicsr_models, name), f'basicsr/models/{module}_model.py:{line}',
             'needs a GPU: .cuda()')
       for module, name, line in (('realesrnet', 'DiffJPEG', 26), ('realesrnet', 'USMSharp', 27),
                                  ('realesrgan', 'DiffJPEG', 27), ('realesrgan', 'USMSharp', 28))),
-    *(Patch(f'basicsr.models.{module}_model', 'filter2D', basicsr_models.filter2D, 'basicsr/utils/img_process_util.py:29',
+    *(Patch(f'basicsr.models.{module}_model', 'filter2D', basicsr_models.filter2D, 'basicsr/utils/img_process_util.py:7',
             'a view of an image that is not contiguous, on a CPU') for module in ('realesrnet', 'realesrgan')),
     *(Patch(f'basicsr.models.{module}_model:{name}', '_dequeue_and_enqueue', basicsr_models.pool_on_device(module, name),
             f'basicsr/models/{module}_model.py:{line}', 'needs a GPU: .cuda()')
