@@ -8,10 +8,8 @@ from tests.conftest import REPOSITORY
 from vapsr_arch.inference.upscaler import Upscaler
 
 LARGEST_SHIFT, LARGEST_DEVIATION, LARGEST_GRADIENT_ERROR = 0.5, 0.5, 3  # grey levels
-FAILING = {'VapSR-S_x4'}  # trained on photographs alone; to be replaced
 SHIPPED = sorted((REPOSITORY / 'experiments/pretrained_models').glob('VapSR-S_x*.pth'))
-shipped = pytest.mark.parametrize('path', [
-    pytest.param(path, id=path.stem, marks=[pytest.mark.xfail(strict=True)] * (path.stem in FAILING)) for path in SHIPPED])
+shipped = pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.stem)
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +32,6 @@ def test_gradients_stay_straight(path: Path) -> None:
     assert gradient_error(upscaler, upscaler.scale) <= LARGEST_GRADIENT_ERROR
 
 
-@pytest.mark.parametrize('path', SHIPPED, ids=[path.stem for path in SHIPPED])
+@shipped
 def test_a_file_is_small_and_of_the_scale_in_its_name(path: Path) -> None:
     assert path.stat().st_size < 1.5e6 and path.stem.startswith(f'VapSR-S_x{Upscaler(path).scale}')
