@@ -77,7 +77,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     originals = {name: getattr(cost, name) for name in ('multi_adds', 'activations', 'latency')}
     monkeypatch.setattr(cost, 'multi_adds', lambda network, scale: originals['multi_adds'](network, scale, (36, 60)))
     monkeypatch.setattr(cost, 'activations', lambda network: originals['activations'](network, (20, 20)))
-    monkeypatch.setattr(cost, 'latency', lambda network, device: originals['latency'](network, (20, 28), device, 1))
+    monkeypatch.setattr(cost, 'latency', lambda network, device: originals['latency'](network, (20, 28), device, repeats=1))
     monkeypatch.setattr(cost, 'peak_memory', lambda network, device: cost.num_parameters(
         network if isinstance(network, torch.nn.Module) else network()))
     path = list(sys.path)
