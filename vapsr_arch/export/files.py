@@ -74,7 +74,7 @@ def _foreign_explained(out: Path, network: nn.Module) -> Iterator[None]:
     except Exception as error:
         if _is_own(network) or isinstance(error, OSError) or str(error).startswith(f'{out} was not written'):
             raise
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).partition('. Please')[0]
         raise VapsrError(f'{out} was not written: {network_name(network)} cannot be exported for images of any size: '
                          f'{reason}') from None
 
