@@ -1,7 +1,7 @@
 """The networks. They are plain torch modules: `vapsr_arch.plugin` registers them with BasicSR.
 
 BasicSR's registry cannot be imported without the whole of BasicSR (seconds, and hundreds of MB), which those who only
-enlarge pictures should not pay for.
+upscale images should not pay for.
 """
 
 from torch import nn

@@ -20,7 +20,7 @@ def export(
     torch_export: Annotated[Path | None, typer.Option(metavar='FILE.pt2', help='Write a file of torch.export, too.')] = None,
     fp16: Annotated[bool, typer.Option('--fp16', help='Compute in fp16 inside the ONNX file; store the weights in fp16 in '
                                        "OpenVINO's. Images stay float32.")] = False,
-    scale: Annotated[int | None, typer.Option(metavar='N', help='The enlargement, where the weights do not tell it.')] = None,
+    scale: Annotated[int | None, typer.Option(metavar='N', help='The scale, where the weights do not determine it.')] = None,
     param_key: ParamKey = None,
     opt: OptFile = None,
     plugin: Plugins = None,

@@ -1,4 +1,4 @@
-"""The arguments by which `vapsr upscale` and `vapsr export` are told of networks that weights alone do not tell."""
+"""The arguments that describe a network to `vapsr upscale` and `vapsr export` where its weights do not."""
 
 import os
 from pathlib import Path

@@ -24,7 +24,7 @@ def upscale(
                        'ONNX file. By default the shipped VapSR-S of the scale: that for photographs for JPEG and lossy WebP, '
                        'that for clean images for all others.')] = None,
     scale: Annotated[int | None, typer.Option('-s', '--scale', min=1, show_default=False, help="The scale; by default the "
-                     "weights', or 4. PAN's weights do not tell x2 from x3.")] = None,
+                     "weights', or 4. PAN's weights are the same for x2 and x3.")] = None,
     param_key: ParamKey = None,
     opt: OptFile = None,
     plugin: Plugins = None,
@@ -60,12 +60,12 @@ def upscale(
         return
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what is half-written is removed
     keep_freed_memory()
-    from vapsr_arch.inference.batch import suited_weights, tell, upscale_files
+    from vapsr_arch.inference.batch import say, suited_weights, upscale_files
     from vapsr_arch.inference.upscaler import Upscaler
 
     def upscaler(network: 'str | Path | nn.Module') -> Upscaler:
         return Upscaler(network, scale=scale, param_key=param_key, device=device, precision=precision, engine=engine,
-                        tile=tile_size, halo=halo_size, self_ensemble=self_ensemble, log=tell)
+                        tile=tile_size, halo=halo_size, self_ensemble=self_ensemble, log=say)
 
     network = described_network(weights, opt, plugin, scale, param_key) or weights
     chosen = dict.fromkeys(wanted, network) if network else suited_weights(wanted, scale)

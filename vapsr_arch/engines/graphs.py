@@ -67,7 +67,7 @@ def graph_min_size(network: nn.Module) -> int:
 
 
 def _scale_argument(arguments: Mapping[str, object], scale: int) -> dict[str, int]:
-    return {key: scale for key in ('scale', 'upscale') if key in arguments}  # PAN's weights do not tell x2 from x3
+    return {key: scale for key in ('scale', 'upscale') if key in arguments}  # PAN's weights are the same for x2 and x3
 
 
 def onnx_model(network: nn.Module, facts: Mapping[str, str], fp16: bool = False) -> bytes:
@@ -111,7 +111,7 @@ def trace(module: nn.Module, inputs: Sequence[Tensor], axes: Mapping[str, Mappin
 
 
 def _name_sizes(graph: Any, number: int) -> None:
-    """Says that all features of a VapSR have the image's size, up to the first that are enlarged.
+    """Says that all features of a VapSR have the image's size, up to the first that are upscaled.
 
     ONNX Runtime, which does not see it of dilated convolutions, then multiplies features in the layout of its convolutions.
 

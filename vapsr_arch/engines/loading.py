@@ -21,14 +21,14 @@ GRAPHS = ('.onnx', '.xml')  # ONNX, OpenVINO
 
 @runtime_checkable
 class Engine(Protocol):
-    """A network that is ready to enlarge images. Several threads may call one engine.
+    """A network that is ready to upscale images. Several threads may call one engine.
 
     Attributes:
-        scale: Enlargement.
+        scale: Output size over input size.
         num_in_ch: Channels of the input.
         min_size: The smallest height and width of an input.
         halo: Pixels of the input around a tile that its output depends on; None: the whole image, or not known.
-        tiles: Whether tiles of an image may be enlarged one by one.
+        tiles: Whether tiles of an image may be upscaled one by one.
     """
 
     scale: int
@@ -38,7 +38,7 @@ class Engine(Protocol):
     tiles: bool
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Enlarges a batch of images.
+        """Upscales a batch of images.
 
         Args:
             x: N x num_in_ch x H x W, float32, values in [0, 1], RGB, on the CPU. H and W of min_size and more.
@@ -60,7 +60,7 @@ def load_engine(weights: str | os.PathLike | nn.Module, *, scale: int | None = N
         weights: A checkpoint of one of the project's networks or of one that spandrel knows; for `openvino` and
             `onnxruntime` also an ONNX file, for `openvino` an IR's `.xml`; or a name, as for `find_weights`. Or a network of
             torch, of any kind, which the engine takes over: N x C x H x W in [0, 1] to N x C x sH x sW, C being 1 or 3.
-        scale: The enlargement; None for the one that the weights tell, as for `build_network`.
+        scale: Output size over input size; None for the one that the weights determine, as for `build_network`.
         param_key: The key of the checkpoint that the weights lie under; None for the EMA's if there are any.
         device: `cpu`, `cuda`, or `auto` for a GPU if there is one and the engine can use it.
         precision: What the network computes in: `fp32`, `bf16` or `fp16`. Input and output are float32 in any case.

@@ -24,7 +24,7 @@ def check(name: Path, run: Callable[[Tensor], Tensor], network: nn.Module, preci
           min_size: int | None = None) -> float:
     """Compares what an exported network makes of images of three sizes with what torch makes of them.
 
-    They are as smooth as photographs: white noise, which no network was trained on, enlarges the rounding of fp16 forty times.
+    They are as smooth as photographs: white noise, which no network was trained on, amplifies the rounding of fp16 forty times.
 
     Args:
         name: The file that is to be written, for the message.

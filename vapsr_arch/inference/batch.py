@@ -25,7 +25,7 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]]) -> None:
 
     Args:
         jobs: What to do, and what does it; outputs that are there are overwritten. What an Upscaler logs is best given to
-            `tell`.
+            `say`.
 
     Raises:
         VapsrError: Some files failed; all of them are named, and the others are done.
@@ -54,7 +54,7 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]]) -> None:
 
 
 def suited_weights(jobs: Sequence[Job], scale: int | None = None) -> dict[Job, Path]:
-    """The shipped weights that suit each image, of which a line on stderr tells.
+    """The shipped weights that suit each image, named in a line on stderr.
 
     JPEG and lossy WebP get those for photographs where there are such for the scale, all others those for clean images.
 
@@ -67,17 +67,17 @@ def suited_weights(jobs: Sequence[Job], scale: int | None = None) -> dict[Job, P
     """
     lossy = {job: is_lossy(job.source) for job in jobs}
     chosen = {job: default_weights(scale, photo=lossy[job]) for job in jobs}
-    told = []
+    chosen_for = []
     for weights, count in Counter(chosen.values()).items():
         why = ' (JPEG, lossy WebP)' if weights.stem.endswith('_photo') else ''
-        told.append(f'{weights.stem} for {count} image{"s" * (count > 1)}{why}')
+        chosen_for.append(f'{weights.stem} for {count} image{"s" * (count > 1)}{why}')
     without = sum(lossy[job] and not weights.stem.endswith('_photo') for job, weights in chosen.items())
     note = f'; {without} of JPEG or lossy WebP, for which no photo weights are shipped' if without else ''
-    tell(f'weights: {", ".join(told)}{note}')
+    say(f'weights: {", ".join(chosen_for)}{note}')
     return chosen
 
 
-def tell(message: str) -> None:
+def say(message: str) -> None:
     """Prints a line to stderr, above a progress bar if there is one."""
     tqdm.write(message, file=sys.stderr)
 
@@ -86,18 +86,18 @@ def _megapixels(job: Job) -> float:
     try:
         header = read_header(job.source)
     except VapsrError:
-        return 0.  # it will be told when its turn comes
+        return 0.  # it is named when its turn comes
     return header.height * header.width / 1e6
 
 
 def _upscale_file(job: Job, upscaler: Upscaler, progress: Callable[[float], None]) -> None:
     photograph = read_photograph(job.source)
     for note in photograph.notes:
-        tell(f'{job.source}: {note}')
+        say(f'{job.source}: {note}')
     height, width = (upscaler.scale * size for size in photograph.pixels.shape[:2])
     try:
         check_fits(job.kind, height, width, photograph)  # before the time is spent
-        enlarged = upscaler(photograph.pixels, progress)
-        write_photograph(job.output, job.kind, photograph._replace(pixels=enlarged))
+        upscaled = upscaler(photograph.pixels, progress)
+        write_photograph(job.output, job.kind, photograph._replace(pixels=upscaled))
     except VapsrError as error:
         raise VapsrError(f'{job.source}: {error}') from None

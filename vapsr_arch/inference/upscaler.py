@@ -49,7 +49,7 @@ class Upscaler:
 
     Attributes:
         engine: What runs the network.
-        scale: The enlargement.
+        scale: Output size over input size.
 
     Raises:
         ValueError: `tile` is below 1 or `halo` below 0.

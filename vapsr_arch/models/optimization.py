@@ -74,7 +74,7 @@ def full_halo(network: nn.Module) -> int:
     """The halo with which tiles make what the whole image does.
 
     Raises:
-        VapsrError: There is none, or the network does not tell it.
+        VapsrError: There is none, or the network does not say it.
     """
     halo = getattr(network, 'halo', None)
     if halo is None or getattr(network, 'size_multiple', 1) > 1:

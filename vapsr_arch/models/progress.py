@@ -28,7 +28,7 @@ class TrainingLog:
     def __init__(self, opt: dict[str, Any], start_iter: int = 0, tb_logger: Any = None) -> None:
         self.total_iter = opt['train']['total_iter']
         self.samples = opt['run'].epoch_plan.batch
-        self.moments = opt['run'].logged_at
+        self.logged_at = opt['run'].logged_at
         self.on_gpu = opt['num_gpu'] > 0
         self.tb_logger = tb_logger
         self.start_iter, self.start_time = start_iter, time.monotonic()
@@ -52,7 +52,7 @@ class TrainingLog:
             curves = values | {'lr': lrs[0], 'it_per_s': 1 / seconds}
             for name, value in curves.items():
                 self.tb_logger.add_scalar(f'losses/{name}' if name.startswith('l_') else name, value, iteration)
-        self.moments.append(time.monotonic())
+        self.logged_at.append(time.monotonic())
         skipped = values.pop('skipped_steps', 0)  # of models that have a guard
         fields = [f'iter {iteration:,}/{self.total_iter:,}', *(f'{name} {value:.4e}' for name, value in values.items()),
                   'lr ' + ' '.join(f'{lr:.3e}' for lr in lrs), f'{1 / seconds:.3g} it/s',

@@ -59,10 +59,10 @@ class ResilientSRModel(FastSRModel):
         if not self._is_finite():
             raise VapsrError(f'{self.opt["path"]["pretrain_network_g"]} has weights that are not finite')
         weights = sum(tensor.nbytes for tensor in self.get_bare_model(self.net_g).state_dict().values())
-        moments = 2 * sum(p.nbytes for p in self.net_g.parameters() if p.requires_grad)
+        optimizer_state = 2 * sum(p.nbytes for p in self.net_g.parameters() if p.requires_grad)
         if self.opt['rank'] == 0:
             start = self._plan.iteration if self._plan else 0
-            run_files.check_disk_space(self.opt, start, weights * (1 + hasattr(self, 'net_g_ema')), moments)
+            run_files.check_disk_space(self.opt, start, weights * (1 + hasattr(self, 'net_g_ema')), optimizer_state)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step, unless it is bad; then what the guard or a signal asks for.

@@ -1,4 +1,4 @@
-"""The model class of every network here: BasicSR's SRModel, with its checkpoints, devices and validation mended."""
+"""The model class of every network here: BasicSR's SRModel, with repaired checkpoints, devices and validation."""
 
 import csv
 from collections import ChainMap
@@ -52,20 +52,21 @@ class VapSRModel(ResilientSRModel):
             full_halo(self.get_bare_model(self.net_g))
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None) -> None:
-        """Loads a checkpoint, by the rules of `vapsr_arch.weights`.
+        """Loads a checkpoint into one of the model's networks, by the rules of `vapsr_arch.weights`.
 
-        `param_key`, which BasicSR passes, does not tell its own default from what the options ask: they are asked here.
-        A resumed network takes its own weights, any other the EMA's, unless `path.param_key_g` says otherwise.
+        A resumed network takes its own weights, any other the EMA's, unless `path.param_key_*` says otherwise. That is looked
+        up here, since `param_key`, which BasicSR passes, may also be BasicSR's default.
         """
         net = self.get_bare_model(net)
         if isinstance(net, SpandrelNetwork):
             get_root_logger().info(f'{net.architecture}, as spandrel recognised it: all tensors loaded from {load_path}')
             return
-        is_ema = net is getattr(self, 'net_g_ema', None)
-        asked = self.opt['path'].get('param_key_g')
-        if self.opt['path'].get('resume_state'):
-            asked = 'params'
-        get_root_logger().info(load_into(net, load_path, None if is_ema else asked, strict))
+        label = next((name.removeprefix('net_') for name, value in vars(self).items()
+                      if name.startswith('net_') and isinstance(value, nn.Module) and self.get_bare_model(value) is net), 'g')
+        path, asked = self.opt['path'], None
+        if not label.endswith('_ema'):
+            asked = 'params' if path.get('resume_state') else path.get(f'param_key_{label}')
+        get_root_logger().info(load_into(net, load_path, asked, strict))
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Goes on from a training state; first does what its iteration lacks of validation, without TensorBoard."""

@@ -108,11 +108,11 @@ class Dataset(ForeignDataset, Section):
 
 
 def _kind(own: tuple[str, ...]) -> Any:
-    """Tells sections by whether their `type` is one of this package's."""
-    def tell(value: Any) -> str:
+    """Distinguishes sections by whether their `type` is one of this package's."""
+    def kind_of(value: Any) -> str:
         kind = value.get('type') if isinstance(value, Mapping) else getattr(value, 'type', None)
         return 'foreign' if isinstance(kind, str) and kind not in own else 'own'
-    return Discriminator(tell)
+    return Discriminator(kind_of)
 
 
 class Paths(Section):

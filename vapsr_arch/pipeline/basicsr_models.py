@@ -17,9 +17,8 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.models import run_files
 from vapsr_arch.models.resilience import ResilientSRModel
-from vapsr_arch.models.schedules import make_optimizer, make_scheduler
+from vapsr_arch.models.vapsr_model import VapSRModel
 from vapsr_arch.weights.networks import load_into
-from vapsr_arch.weights.spandrel_networks import SpandrelNetwork
 
 _PRETRAINED = Path('experiments/pretrained_models')  # where BasicSR looks for the weights of VGG19, under the current folder
 _OWN_KEYS = {  # of the option file, which VapSRModel alone reads
@@ -27,16 +26,8 @@ _OWN_KEYS = {  # of the option file, which VapSRModel alone reads
     'val': ('self_ensemble', 'tile'), 'logger': ('keep_last',)}
 
 
-def get_optimizer(self: Any, optim_type: str, params: Any, lr: float | None = None, **kwargs: Any) -> torch.optim.Optimizer:
-    """Any optimizer of torch."""
-    return make_optimizer(optim_type, params, lr, **kwargs)
-
-
-def setup_schedulers(self: Any) -> None:
-    """A scheduler for each optimizer of the model: BasicSR's, or any of torch."""
-    options = dict(self.opt['train']['scheduler'])
-    name = options.pop('type')
-    self.schedulers += [make_scheduler(name, optimizer, **options) for optimizer in self.optimizers]
+# Of VapSRModel, whose methods ask for nothing that other models lack.
+get_optimizer, setup_schedulers, load_network = VapSRModel.get_optimizer, VapSRModel.setup_schedulers, VapSRModel.load_network
 
 
 def model_to_device(self: Any, net: nn.Module) -> nn.Module:
@@ -57,24 +48,6 @@ def _contiguous(module: nn.Module, inputs: Any, output: Any) -> Any:
 def filter2D(image: Tensor, kernel: Tensor) -> Tensor:
     """BasicSR's, for images in any layout; arguments as there."""
     return basicsr_filter2D(image.contiguous(), kernel)
-
-
-def load_network(self: Any, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = None) -> None:
-    """Loads a checkpoint into a network of the model, by the rules of `vapsr_arch.weights`.
-
-    `param_key`, which BasicSR's models pass, does not tell its own default from what the options ask: they are asked here. A
-    resumed network takes its own weights, any other the EMA's, unless `path.param_key_*` says otherwise.
-    """
-    net = self.get_bare_model(net)
-    if isinstance(net, SpandrelNetwork):
-        get_root_logger().info(f'{net.architecture}: recognised by spandrel, all tensors loaded from {load_path}')
-        return
-    label = next((name.removeprefix('net_') for name, value in vars(self).items()
-                  if name.startswith('net_') and isinstance(value, nn.Module) and self.get_bare_model(value) is net), 'g')
-    asked = None if label.endswith('_ema') else self.opt['path'].get(f'param_key_{label}')
-    if self.opt['path'].get('resume_state') and not label.endswith('_ema'):
-        asked = 'params'
-    get_root_logger().info(load_into(net, load_path, asked, strict))
 
 
 def save_network(self: Any, net: nn.Module | list[nn.Module], net_label: str, current_iter: int,

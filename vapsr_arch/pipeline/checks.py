@@ -61,7 +61,7 @@ def _network_faults(path: str | os.PathLike, key: str, network: dict[str, Any]) 
     arguments = {name: value for name, value in network.items() if name != 'type'}
     name = network['type']
     if name == SPANDREL:
-        return [fault(path, f'{key}.{argument}', 'the checkpoint tells it: leave it out') for argument in arguments]
+        return [fault(path, f'{key}.{argument}', 'the checkpoint determines it: leave it out') for argument in arguments]
     known = {name: value for name, value in registered(ARCH_REGISTRY).items() if not name.endswith('(adapted)')}
     if not names_class_of_file(name) and name not in known:
         return [fault(path, f'{key}.type', f'{name} is not registered' + nearest(name, known)
@@ -106,7 +106,7 @@ def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
         if 'train' in options:
             faults.append(fault(path, f'{key}.type', 'Spandrel is for tests: to train, name the network itself'))
         elif not options['path'].get(f'pretrain_{key}'):
-            faults.append(fault(path, f'path.pretrain_{key}', 'is required: the checkpoint tells the network'))
+            faults.append(fault(path, f'path.pretrain_{key}', 'is required: the checkpoint determines the network'))
     if faults:
         raise OptionsError('\n'.join(faults))
 

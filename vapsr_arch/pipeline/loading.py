@@ -27,7 +27,7 @@ def load_network(weights: str | os.PathLike | None = None, opt: str | os.PathLik
     Args:
         weights: A checkpoint or its name, as for `find_weights`; None for `path.pretrain_network_g` of `opt`.
         opt: A test option file; its `network_g`, `plugins`, `scale`, `path.param_key_g` and `path.strict_load_g` count. None
-            where the weights tell the network: those of this package, those that `plugins` register and that have a class
+            where the weights determine the network: those of this package, those that `plugins` register and that have a class
             method `infer` like theirs, and what spandrel knows.
         plugins: Modules and files to import, as for `load_plugins`, beside those that `opt` names.
         scale: What the scale must be; with PAN's weights and without `opt`, the scale itself.

@@ -1,8 +1,8 @@
 """Plugins: networks, losses, data sets, models and metrics of others, from modules and from single files.
 
 A plugin is a dotted module (the current folder is importable) or the path of a `.py` file; importing it registers what it has
-with BasicSR's registries. A network that is never registered is named as `path/to/file.py:ClassName`. What a file's own imports
-find is told in `vapsr_arch.pipeline.repositories`.
+with BasicSR's registries. A network that is never registered is named as `path/to/file.py:ClassName`.
+`vapsr_arch.pipeline.repositories` says what a file's own imports find.
 """
 
 import importlib

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 _HIGHEST = 3  # folders above a file's own that may be the root of its repository
-_ROOT = ('.git', 'setup.py', 'pyproject.toml')  # what tells it; a README also lies in other folders, but above the file's own
+_ROOT = ('.git', 'setup.py', 'pyproject.toml')  # what marks it; a README also lies in other folders, but above the file's own
 _ALSO_ROOT = ('README.md', 'LICENSE', 'requirements.txt')
 _LIBRARIES = [sysconfig.get_path(name) for name in ('stdlib', 'purelib', 'platlib')]
 
@@ -156,7 +156,7 @@ def _execute(file: Path, name: str) -> ModuleType:
 
 
 def _folders(file: Path) -> tuple[Path, list[Path], list[Path]]:
-    """What tells a file's repository from others, and the folders for its imports: before all others, and after them."""
+    """What identifies a file's repository, and the folders for its imports: before all others, and after them."""
     for above, folder in enumerate(file.parents[:_HIGHEST + 1]):
         if any((folder / name).exists() for name in (_ROOT + _ALSO_ROOT if above else _ROOT)):
             first = list(reversed(file.parents[:above + 1]))

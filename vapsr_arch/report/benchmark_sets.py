@@ -37,7 +37,7 @@ class BenchmarkSet:
     def __init__(self, options: Mapping[str, Any], scale: int) -> None:
         self.name: str = options['name']
         self.scale = scale
-        self.state = data_state(options)  # tells whether the files have changed
+        self.state = data_state(options)  # differs when the files have changed
         kind = DATASET_REGISTRY.get(REPLACEMENTS.get(options['type'], options['type']))
         self._dataset = kind({**options, 'phase': 'test', 'scale': scale})
 

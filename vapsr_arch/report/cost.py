@@ -52,7 +52,7 @@ def multi_adds(network: nn.Module, scale: int, output_size: tuple[int, int] = (7
 
     Args:
         network: The network.
-        scale: Its enlargement.
+        scale: Output size over input size.
         output_size: Size of the output. The input is the smallest whose output covers it: 320x180 pixels for the default
             at x4, 427x240 at x3, 640x360 at x2.
     """
@@ -143,7 +143,7 @@ def peak_memory(network: nn.Module | Callable[[], nn.Module], input_size: tuple[
         device: A torch device.
 
     Returns:
-        Bytes, or None for a CPU where the system does not tell a process its peak (it is Linux that does).
+        Bytes, or None for a CPU where the system does not report a process's peak (Linux does).
 
     Raises:
         VapsrError: The process ended early, such as for want of memory.

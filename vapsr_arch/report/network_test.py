@@ -258,4 +258,4 @@ class NetworkTest:
             except Exception as error:  # whatever one network does, the others are measured
                 row.failures[name] = reason_of(error)
         if row.memory is None and 'memory' not in row.failures:
-            row.absent['memory'] = 'this system does not tell a process its peak'
+            row.absent['memory'] = "this system does not report a process's peak"

@@ -1,4 +1,4 @@
-"""The page of a benchmark: one HTML file with its table, plots and pictures inside, which opens without a network."""
+"""The page of a benchmark: one HTML file with its table, plots and images inside, which opens without a network."""
 
 import base64
 import html
@@ -74,9 +74,9 @@ def _chosen(benchmark: Benchmark, set_name: str) -> list[str]:
     return sorted(sorted(spread, key=spread.__getitem__, reverse=True)[:IMAGES_PER_SET])
 
 
-def _pictures(benchmark: Benchmark) -> list[dict]:
+def _images(benchmark: Benchmark) -> list[dict]:
     """What the slider shows: for each image its layers, each with its scores and its pixels."""
-    pictures = []
+    shown = []
     scale = f'x{benchmark.scale} ' if benchmark.suffix else ''
     for set_name, images in benchmark.sets.items():
         for name in _chosen(benchmark, set_name):
@@ -84,12 +84,12 @@ def _pictures(benchmark: Benchmark) -> list[dict]:
             layers = [('HR', image.hr, None), ('bicubic', image.bicubic, benchmark.rows[0].images[set_name][name])]
             layers += [(row.title, cv2.imread(row.files[set_name][name]), row.images[set_name][name])
                        for row in benchmark.rows[1:] if set_name in row.files]
-            pictures.append({
+            shown.append({
                 'title': f'{scale}{set_name}: {name}', 'width': image.hr.shape[1], 'height': image.hr.shape[0],
                 'layers': [{'title': title, 'pixels': _data_uri(pixels),
                             'scores': ', '.join(f'{metric} {value:.4g}' for metric, value in (scores or {}).items())}
                            for title, pixels, scores in layers]})
-    return pictures
+    return shown
 
 
 def _json(value: object) -> str:
@@ -115,10 +115,10 @@ def write_page(benchmarks: Sequence[Benchmark], plots: Sequence[Path], strips: S
     Args:
         benchmarks: The benchmarks, one a scale.
         plots: Plots without suffix, of which there is an SVG.
-        strips: Strips and other pictures: PNG files.
+        strips: Strips and other figures: PNG files.
         path: The HTML file.
     """
-    pictures = [picture for benchmark in benchmarks for picture in _pictures(benchmark)]
+    images = [image for benchmark in benchmarks for image in _images(benchmark)]
     strip_tags = ''.join(f'<img class="strip" alt="{html.escape(strip.stem)}" src="data:image/png;base64,'
                          f'{base64.b64encode(strip.read_bytes()).decode()}">' for strip in strips)
     page = Template(Path(__file__).with_suffix('.html').read_text(encoding='utf-8')).substitute(
@@ -126,10 +126,10 @@ def write_page(benchmarks: Sequence[Benchmark], plots: Sequence[Path], strips: S
         notes=' '.join(html.escape(note) for note in NOTES),
         tables=''.join(map(_main_table, benchmarks)), published=''.join(map(_published_table, benchmarks)),
         plots=''.join(f'<figure>{_inline_svg(plot.with_name(plot.name + ".svg"))}</figure>' for plot in plots),
-        strips=f'<h2>Pictures</h2>{strip_tags}' if strips else '',
-        slider_hidden='' if pictures else 'hidden',
+        strips=f'<h2>Figures</h2>{strip_tags}' if strips else '',
+        slider_hidden='' if images else 'hidden',
         slider_note=f'Of each set the {IMAGES_PER_SET} images on which the networks differ most, as WebP of quality '
                     f'{WEBP_QUALITY} to keep this page small; the PNG files lie in results/.',
-        pictures=_json(pictures))
+        images=_json(images))
     with written_whole(path) as temporary:
         temporary.write_text(page, encoding='utf-8')

@@ -57,7 +57,7 @@ def _of_network(name: str) -> list[Path]:
 
 
 def code_state(options: Mapping[str, Any]) -> dict[str, str]:
-    """What tells whether the code that an option file's figures come from has changed; its plugins are imported."""
+    """The sums of the code that an option file's figures come from, which differ once it is edited; its plugins are imported."""
     name = options['network_g']['type']
     plugins = {plugin: _sum(_of_plugin(plugin)) for plugin in options.get('plugins', [])}
     state = {'code': own_code(), 'torch': torch.__version__, 'basicsr': version('basicsr'), 'network': _sum(_of_network(name))}
@@ -65,13 +65,13 @@ def code_state(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def folder_state(folder: Path) -> list[list]:
-    """What tells whether the files of a folder have changed: name, size and time of each."""
+    """Name, size and time of each file of a folder, which differ once a file has changed."""
     files = sorted(folder.iterdir()) if folder.is_dir() else [folder]
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def data_state(dataset: Mapping[str, Any]) -> dict[str, list]:
-    """What tells whether a set's files have changed."""
+    """The same of a set's folders and lists."""
     return {key: folder_state(Path(dataset[key])) for key in ('dataroot_gt', 'dataroot_lq', 'meta_info_file')
             if isinstance(dataset.get(key), str)}
 

@@ -160,17 +160,17 @@ def write_report(benchmarks: Sequence[Benchmark], compare: Sequence[TestImage] =
         with written_whole(out / name) as path:
             path.write_text(text, encoding='utf-8')
     plots = [plot for benchmark in benchmarks for plot in draw_plots(benchmark, out)]
-    pictures = []
+    figures = []
     for test in compare:
-        pictures.append(out / f'compare_{test.set_name}_{test.name}{test.benchmark.suffix}.png')
-        draw_image_strip(test, patch or differing_patch(test), pictures[-1])
+        figures.append(out / f'compare_{test.set_name}_{test.name}{test.benchmark.suffix}.png')
+        draw_image_strip(test, patch or differing_patch(test), figures[-1])
     for benchmark in benchmarks if receptive_field else ():
         own = [test for test in compare if test.benchmark is benchmark]
         if _with_fields(benchmark):
             set_name, images = next(iter(benchmark.sets.items()))
             test = own[0] if own else TestImage(benchmark, set_name, images.names[0])
-            pictures.append(out / f'receptive_fields{benchmark.suffix}.png')
-            draw_fields(test, patch or differing_patch(test), pictures[-1])
-    write_page(benchmarks, plots, pictures, out / 'index.html')
+            figures.append(out / f'receptive_fields{benchmark.suffix}.png')
+            draw_fields(test, patch or differing_patch(test), figures[-1])
+    write_page(benchmarks, plots, figures, out / 'index.html')
     print(markdown(benchmarks))
     print(f'Page: {(out / "index.html").resolve()}')

@@ -26,7 +26,7 @@ def convert(source: str | os.PathLike, out: str | os.PathLike, force: bool = Fal
             with the one key `params`.
         force: Whether `out` may be there already.
         param_key: As for `checkpoints.load_state_dict`: the EMA's weights come first.
-        network: The network's name and arguments; None for what the weights tell.
+        network: The network's name and arguments; None for what the weights determine.
 
     Returns:
         A sentence: what was written.

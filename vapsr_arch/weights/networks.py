@@ -38,11 +38,11 @@ def identify(state_dict: Mapping[str, Tensor]) -> str | None:
 
 def build_network(path: str | os.PathLike, scale: int | None = None, param_key: str | None = None,
                   networks: Mapping[str, type[nn.Module]] = NETWORKS) -> nn.Module:
-    """Builds the network that a checkpoint's keys and shapes tell, with its weights, in evaluation mode.
+    """Builds the network that a checkpoint's keys and shapes determine, with its weights, in evaluation mode.
 
     Args:
         path: The checkpoint, as for `load_state_dict`.
-        scale: The enlargement; None for the one that the weights tell. PAN's tell x2 and x3 apart by this argument only.
+        scale: Output size over input size; None for the one that the weights determine. PAN's are the same for x2 and x3.
         param_key: As for `load_state_dict`: the EMA's weights come first.
         networks: As for `infer`.
 
@@ -115,7 +115,7 @@ def load_into(network: nn.Module, path: str | os.PathLike, param_key: str | None
 
     Raises:
         VapsrError: The weights do not fit, or, not strictly, not one layer does; the sentence names the first layer, both
-            shapes and, where its keys tell, what the file is.
+            shapes and, where its keys say so, what the file is.
     """
     network = bare(network)
     state_dict, key = load_state_dict(path, param_key)

@@ -20,7 +20,7 @@ class SpandrelNetwork(nn.Module):
 
     Attributes:
         architecture: What spandrel calls the network.
-        scale: The enlargement.
+        scale: Output size over input size.
         num_in_ch: Channels of the input.
         min_size: 1: spandrel pads what is smaller than the network takes.
         graph_min_size: The smallest height and width that an exported graph takes.
