@@ -165,10 +165,8 @@ def namings(weights: Mapping[str, Any], prefix: str = '', depth: int = 0) -> Ite
         depth: How many prefixes that are.
     """
     yield weights, prefix
-    layers = {name: value for name, value in weights.items() if '.' in name}
-    loose = weights.keys() - layers.keys()
-    if layers and loose:  # a counter, or losses
-        yield {name: value for name, value in weights.items() if name in layers or _is_weight(value)}, prefix
+    layers = {name: value for name, value in weights.items() if '.' in name or (_is_weight(value) and not _lies_beside(name))}
+    if 0 < len(layers) < len(weights):  # counters and losses lie among them
         yield layers, prefix
     if depth < _MAX_DEPTH:
         for first in _prefixes(weights):
