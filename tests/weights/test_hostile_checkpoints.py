@@ -51,6 +51,7 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     'very many blocks': lambda: with_tensor('body.' + '9' * 5000 + '.proj_1.weight', torch.ones(16, 8, 1, 1)),
     'blocks without numbers': lambda: with_tensor('body.x.y', torch.ones(3)),
     'keys that are numbers': lambda: {'params': dict(enumerate(STATE.values()))},
+    'a name of half a character': lambda: with_tensor('\ud800.weight', torch.ones(3)),
     'a key that is a tuple': lambda: {**STATE, (1, 2): torch.ones(3)},
     'meta': lambda: with_tensor('conv_first.weight', torch.empty_like(FIRST, device='meta')),
     'quantized': lambda: with_tensor('conv_first.weight', torch.quantize_per_tensor(FIRST, 0.1, 0, torch.qint8)),

@@ -150,8 +150,8 @@ def _tensors(path: str | os.PathLike, holder: Holder, make: Callable[[Any], Tens
     entries = {name: value for name, value in holder.weights.items() if is_tensor(value)}
     indices = [0]
     for name, value in entries.items():
-        if not isinstance(name, str):
-            raise VapsrError(f'{where}: its weights have no names: a key is not a string')
+        if not isinstance(name, str) or not name.isprintable():
+            raise VapsrError(f'{where}: its weights have no names: a key is not a string, or not one that can be printed')
         if isinstance(value, StrangeTensor):
             raise VapsrError(f'{where}: {name[:_SHOWN]} is a {value.kind} tensor, which no network here has')
         numbers = [part for part in name.split('.') if part.isascii() and part.isdecimal()]

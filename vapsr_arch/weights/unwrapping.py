@@ -101,7 +101,7 @@ def find_holders(content: Any) -> list[Holder]:
             return
         seen.add(id(value))
         for key, item in value.items():
-            if isinstance(key, str):
+            if isinstance(key, str) and key.isprintable():
                 search(item, (*path, key))
         if any(map(_is_weight, value.values())):
             found.append(Holder(path, value))
