@@ -190,6 +190,9 @@ class TorchFile:
         self._count_records()
         archive = zipfile.ZipFile(self._file)
         records = archive.infolist()
+        by_name = {record.filename.partition('/')[2]: record for record in records}
+        if 'constants.pkl' in by_name:
+            raise TorchFileFault('it is a program of TorchScript: save the state_dict() of its network')
         if any(record.compress_type != zipfile.ZIP_STORED or record.flag_bits & 1 for record in records):
             raise TorchFileFault('it is compressed or encrypted, which no file of torch.save is')
         if sum(record.file_size for record in records) > self._size:
@@ -197,9 +200,6 @@ class TorchFile:
         broken = archive.testzip()
         if broken is not None:
             raise TorchFileFault(f'the sum of {broken!r} is not what it was written with')
-        by_name = {record.filename.partition('/')[2]: record for record in records}
-        if 'constants.pkl' in by_name:
-            raise TorchFileFault('it is a program of TorchScript: save the state_dict() of its network')
         if 'data.pkl' not in by_name:
             raise TorchFileFault('it is a zip file, but none of torch.save')
         if 'byteorder' in by_name and archive.read(by_name['byteorder']) != b'little':
