@@ -1,6 +1,8 @@
 """Random states, and the options of a run compared with those of another."""
 
+import math
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from vapsr_arch.models.training_state import (
     be_deterministic,
     changed_options,
     changes_losses,
+    fault_of_state,
     is_schedule,
     random_state,
     set_random_state,
@@ -57,3 +60,30 @@ def test_deterministic_algorithms_are_asked_for(monkeypatch: pytest.MonkeyPatch)
         assert torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.benchmark
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def state_of_a_run(**changes: Any) -> dict[str, Any]:
+    """A state as the model saves it, with other sections; None leaves one out."""
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([parameter])
+    parameter.grad = torch.ones(2)
+    optimizer.step()
+    guard = {'lr_scale': 1.0, 'skipped': 0, 'rollbacks': 0, 'streak': 0, 'threshold': math.inf, 'losses': [0.1], 'unread': []}
+    state = {'epoch': 0, 'iter': 3, 'optimizers': [optimizer.state_dict()], 'schedulers': [{'last_epoch': 3}],
+             'random': [random_state([])], 'scaler': {}, 'guard': guard, 'best_metrics': {}, 'options': {}, 'good_iter': 2}
+    return {key: value for key, value in (state | changes).items() if value is not None}
+
+
+@pytest.mark.parametrize(('changes', 'section'), [
+    *(({key: None}, key) for key in ('iter', 'epoch', 'optimizers', 'schedulers', 'random', 'scaler', 'options', 'good_iter')),
+    ({'iter': 'x'}, 'iter'), ({'iter': -1}, 'iter'), ({'iter': True}, 'iter'), ({'optimizers': {}}, 'optimizers'),
+    ({'optimizers': [{'state': {7: {}}, 'param_groups': [{'params': [0]}]}]}, 'optimizers'),
+    ({'schedulers': [3]}, 'schedulers'), ({'random': [{'python': 1}]}, 'random'), ({'guard': {'losses': []}}, 'guard'),
+    ({'best_metrics': {'set': 1}}, 'best_metrics'), ({'networks': {'d': 1}}, 'networks')])
+def test_a_section_that_is_missing_or_of_another_kind_is_named(changes: dict[str, Any], section: str) -> None:
+    assert fault_of_state(state_of_a_run()) is None
+    assert section in fault_of_state(state_of_a_run(**changes))
+
+
+def test_what_is_no_state_is_said() -> None:
+    assert fault_of_state([1]) == 'it has no sections'

@@ -53,8 +53,8 @@ def test_absent_key_lists_those_present(folder: Path) -> None:
     torch.save({'params': filled(1), 'ema': filled(2)}, 'a.pth')
     with pytest.raises(VapsrError, match=r"a.pth has no weights under 'params_ema'; it has 'params', 'ema'"):
         load_state_dict('a.pth', 'params_ema')
-    torch.save({'ema': filled(2)}, 'b.pth')
-    with pytest.raises(VapsrError, match=r"b.pth has no weights under a known key; it has 'ema'"):
+    torch.save({'one': filled(2), 'two': filled(2)}, 'b.pth')
+    with pytest.raises(VapsrError, match=r"b.pth has no weights under a known key; it has 'one', 'two': name one with"):
         load_state_dict('b.pth')
     torch.save(filled(1), 'c.pth')
     with pytest.raises(VapsrError, match=r"under 'params'; its weights lie in no key: leave param_key_g out"):

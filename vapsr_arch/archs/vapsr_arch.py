@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from vapsr_arch.archs.common.checks import check_input, check_positive_integers
 from vapsr_arch.archs.common.depthwise import DepthwiseConv2d
-from vapsr_arch.archs.common.state_dicts import has_weights
+from vapsr_arch.archs.common.state_dicts import count_blocks, has_weights
 
 
 class Attention(nn.Module):
@@ -151,6 +151,6 @@ class VapSR(nn.Module):
             num_out_ch = tail.shape[0] // scale**2 if scale else 0
         return dict(
             num_in_ch=num_in_ch, num_out_ch=num_out_ch, scale=scale, num_feat=num_feat,
-            num_block=1 + max(int(key.split('.')[1]) for key in state_dict if key.startswith('body.')),
+            num_block=count_blocks(state_dict, 'body.{}.proj_1.weight', first=0),
             d_atten=state_dict['body.0.proj_1.weight'].shape[0],
             conv_groups=num_feat // state_dict['conv_body.weight'].shape[1])

@@ -51,7 +51,8 @@ def export(
     from vapsr_arch.engines.graphs import metadata
     from vapsr_arch.export import files as exports
     from vapsr_arch.weights.networks import build_network
-    network = described_network(str(source), opt, plugin, scale, param_key) or build_network(source, scale, param_key)
+    network = described_network(str(source), opt, plugin, scale, param_key, print) \
+        or build_network(source, scale, param_key, log=print)
     facts = metadata(network, source, 'fp16' if fp16 else 'fp32')
     if out:
         print(f'{out}: within {exports.export_onnx(network, out, facts, fp16):.1e} of torch')

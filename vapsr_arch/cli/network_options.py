@@ -1,6 +1,7 @@
 """The arguments that describe a network to `vapsr upscale` and `vapsr export` where its weights do not."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +33,7 @@ def checkpoint_of(opt: Path) -> str:
 
 
 def described_network(weights: str | None, opt: Path | None, plugins: list[str] | None, scale: int | None,
-                      param_key: str | None) -> 'nn.Module | None':
+                      param_key: str | None, log: Callable[[str], None] | None = None) -> 'nn.Module | None':
     """The network that an option file or a plugin describes, with its weights; None where neither is given.
 
     Raises:
@@ -43,4 +44,4 @@ def described_network(weights: str | None, opt: Path | None, plugins: list[str] 
     if not opt and weights is None:
         raise OptionsError('--plugin registers networks: say by --weights or --opt which is to be used')
     from vapsr_arch.pipeline.loading import load_network
-    return load_network(weights, opt, plugins=plugins or (), scale=scale, param_key=param_key)
+    return load_network(weights, opt, plugins=plugins or (), scale=scale, param_key=param_key, log=log)

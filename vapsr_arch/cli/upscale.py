@@ -67,7 +67,7 @@ def upscale(
         return Upscaler(network, scale=scale, param_key=param_key, device=device, precision=precision, engine=engine,
                         tile=tile_size, halo=halo_size, self_ensemble=self_ensemble, log=say)
 
-    network = described_network(weights, opt, plugin, scale, param_key) or weights
+    network = described_network(weights, opt, plugin, scale, param_key, say) or weights
     chosen = dict.fromkeys(wanted, network) if network else suited_weights(wanted, scale)
     upscalers = {network: upscaler(network) for network in dict.fromkeys(chosen.values())}
     upscale_files([(job, upscalers[network]) for job, network in chosen.items()])

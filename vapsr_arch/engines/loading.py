@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -53,7 +54,8 @@ class Engine(Protocol):
 
 
 def load_engine(weights: str | os.PathLike | nn.Module, *, scale: int | None = None, param_key: str | None = None,
-                device: str = 'auto', precision: str = 'fp32', engine: str = 'torch') -> Engine:
+                device: str = 'auto', precision: str = 'fp32', engine: str = 'torch',
+                log: Callable[[str], None] | None = None) -> Engine:
     """Makes an engine from weights.
 
     Args:
@@ -66,6 +68,7 @@ def load_engine(weights: str | os.PathLike | nn.Module, *, scale: int | None = N
         precision: What the network computes in: `fp32`, `bf16` or `fp16`. Input and output are float32 in any case.
         engine: `torch`; `compile`, torch.compile, which takes its time at the first image; `openvino` or `onnxruntime`,
             which compute on the CPU.
+        log: What is told which weights are taken from a checkpoint, as for `build_network`.
 
     Raises:
         VapsrError: There are no such weights, they are for another scale, or this machine or this installation cannot run
@@ -81,7 +84,7 @@ def load_engine(weights: str | os.PathLike | nn.Module, *, scale: int | None = N
     on_torch = engine in ('torch', 'compile')
     if not on_torch:
         _check_onnx(engine, device, path)
-    network = described(weights if path is None else build_network(path, scale, param_key), scale)
+    network = described(weights if path is None else build_network(path, scale, param_key, log=log), scale)
     able = getattr(network, 'precisions', PRECISIONS)
     if precision not in able:
         raise VapsrError(f'{network.architecture} does not compute in {precision}: choose one of {", ".join(able)}')

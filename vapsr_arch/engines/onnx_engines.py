@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from vapsr_arch.archs.common.checks import check_input
+from vapsr_arch.engines.graph_files import KEYS, check_graph, numbers_of
 from vapsr_arch.errors import VapsrError
 
-KEYS = ('scale', 'min_size', 'halo')  # of the metadata that is needed to run a model
 PROBE = 64  # height and width of the image that tells a foreign model's scale
 
 
@@ -33,6 +33,8 @@ class _OnnxEngine:
         if precision not in self.MODEL.precisions():
             raise VapsrError(f'{self.NAME} does not compute in {precision} on this CPU: choose one of '
                              f'{", ".join(self.MODEL.precisions())}')
+        if isinstance(model, Path):
+            check_graph(model, self.NAME)
         try:
             self.run = self.MODEL(model, precision)
             shape, metadata = self.run.facts()
@@ -43,23 +45,26 @@ class _OnnxEngine:
         if isinstance(shape[2], int) or isinstance(shape[3], int):
             raise VapsrError(f'{self.name} takes images of one size only: export it with a dynamic height and width')
         self.num_in_ch = shape[1]
-        if all(key in metadata for key in KEYS):
-            self.scale, self.min_size = int(metadata['scale']), int(metadata['min_size'])
-            self.halo = int(metadata['halo']) if metadata['halo'].isdecimal() else None
-        else:
-            self.min_size, self.halo = 1, None
-            self.scale = self._probe()
+        scale, self.min_size, self.halo = numbers_of(metadata, self.name)
+        self.scale = self._probe() if isinstance(model, Path) or scale is None else scale
+        if scale not in (None, self.scale):
+            raise VapsrError(f'{self.name}: its metadata is damaged: it says x{scale}, but it upscales by x{self.scale}')
         self.tiles = metadata.get('tiles') != 'no'
 
     def _probe(self) -> int:
+        """The scale that an image is upscaled by; one is tried."""
+        side = -(-max(PROBE, self.min_size) // PROBE) * PROBE
         try:
-            height, width = self.run(np.zeros((1, self.num_in_ch, PROBE, PROBE), np.float32)).shape[2:]
+            shape = self.run(np.zeros((1, self.num_in_ch, side, side), np.float32)).shape
         except Exception as error:
-            raise VapsrError(f'{self.name} does not enlarge an image of {PROBE}x{PROBE} pixels: {_first_line(error)}') from None
-        if height != width or height % PROBE:
-            raise VapsrError(f'{self.name} makes {width}x{height} pixels of {PROBE}x{PROBE}: that is no enlargement by an '
-                             f'integer')
-        return height // PROBE
+            raise VapsrError(f'{self.name} does not upscale an image of {side}x{side} pixels: {_first_line(error)}') from None
+        if len(shape) != 4 or shape[:2] != (1, self.num_in_ch):
+            raise VapsrError(f'{self.name} makes {"x".join(map(str, shape))} of 1x{self.num_in_ch}x{side}x{side}: that is no '
+                             f'image of {self.num_in_ch} channels')
+        height, width = shape[2:]
+        if height != width or height % side or not height:
+            raise VapsrError(f'{self.name} makes {width}x{height} pixels of {side}x{side}: that is no upscaling by an integer')
+        return height // side
 
     def __call__(self, x: Tensor) -> Tensor:
         check_input(self.name, x, self.num_in_ch, self.min_size)

@@ -45,7 +45,7 @@ class Upscaler:
         halo: Pixels of the input that the network sees around a tile. 'full' for all that it looks at, so that tiling
             changes nothing; 'auto' for fewer, which changes next to nothing.
         self_ensemble: Take the mean over the eight flips and rotations, at eight times the cost.
-        log: What is told of smaller tiles.
+        log: What is told which weights of a checkpoint are taken, and of smaller tiles.
 
     Attributes:
         engine: What runs the network.
@@ -65,7 +65,7 @@ class Upscaler:
         if (tile != 'auto' and tile < 1) or (isinstance(halo, int) and halo < 0):
             raise ValueError(f'tile must be 1 or more and halo 0 or more, not {tile} and {halo}')
         self.engine: Engine = load_engine(default_weights(scale) if weights is None else weights, scale=scale,
-                                          param_key=param_key, device=device, precision=precision, engine=engine)
+                                          param_key=param_key, device=device, precision=precision, engine=engine, log=log)
         self.scale = self.engine.scale
         if self.engine.num_in_ch not in (1, 3):
             raise VapsrError(f'the network takes {self.engine.num_in_ch} channels; images need one for 3, RGB, or 1, grey')

@@ -19,6 +19,7 @@ from vapsr_arch.models.out_of_memory import memory_explained, training_remedy
 from vapsr_arch.models.progress import progress_bar
 from vapsr_arch.models.schedules import load_optimizer_state, load_rates, scale_rates
 from vapsr_arch.models.stopping import stop_signals
+from vapsr_arch.weights.torch_files import TorchFileFault
 
 _LOOK_EVERY = 10  # iterations between two looks at what a GPU has found, for each of which it is waited for
 
@@ -278,8 +279,15 @@ class ResilientSRModel(FastSRModel):
         """Reads the state to go back to; where it is not there any more, the run goes back to where it resumes."""
         paths = run_files.network_path(self.opt, iteration), run_files.state_path(self.opt, iteration)
         if all(path.is_file() for path in paths):
-            self._good = paths[0].read_bytes(), paths[1].read_bytes()
-            self._good_iter = iteration
+            good = paths[0].read_bytes(), paths[1].read_bytes()
+            try:
+                for data in good:
+                    run_files.from_bytes(data)
+            except TorchFileFault as fault:
+                get_root_logger().warning(f'{paths[0]} or its state is damaged ({fault}): should training diverge, it goes back '
+                                          f'to where it resumes')
+                return
+            self._good, self._good_iter = good, iteration
 
     def _load_more(self, state: dict[str, Any], changes: Sequence[str] = ()) -> None:
         """The weights of further networks, and what the optimizers keep; the settings stay those of the option file.
@@ -305,7 +313,7 @@ class ResilientSRModel(FastSRModel):
                 raise ValueError('it is of other parameters')
             for optimizer, optimizer_state in zip(self.optimizers, state['optimizers']):
                 load_optimizer_state(optimizer, optimizer_state)
-        except ValueError as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise VapsrError(f'{" or ".join(culprits) or "train.optim_g"} is not what the training state was saved with, whose '
                              f'optimizer state does not fit it ({error}): set it back, or begin a new run from the weights with '
                              f'path.pretrain_network_g') from None

@@ -1,9 +1,7 @@
 """A run's checkpoints and training states on disk: written whole, kept in pairs, found again."""
 
 import io
-import pickle
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,9 @@ import torch
 
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import leftovers, written_whole
-from vapsr_arch.weights.checkpoints import load_state_dict
+from vapsr_arch.models.training_state import fault_of_state
+from vapsr_arch.weights.checkpoints import read_weights
+from vapsr_arch.weights.torch_files import TorchFile, TorchFileFault
 
 
 def network_path(opt: dict[str, Any], label: int | str) -> Path:
@@ -32,9 +32,12 @@ def to_bytes(content: dict[str, Any]) -> bytes:
 
 
 def from_bytes(data: bytes) -> dict[str, Any]:
-    """The way back from `to_bytes`, to tensors on the CPU."""
-    with torch.serialization.safe_globals([Counter]):  # the milestones of a schedule
-        return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+    """The way back from `to_bytes`, to tensors on the CPU.
+
+    Raises:
+        TorchFileFault: The bytes are damaged, or none of a file.
+    """
+    return TorchFile(io.BytesIO(data)).everything()
 
 
 def write(path: Path, data: bytes) -> None:
@@ -94,19 +97,19 @@ def read_state(opt: dict[str, Any], path: Path) -> dict[str, Any]:
     """
     try:
         state = from_bytes(path.read_bytes())
-        iteration = state['iter']
-        complete = {'epoch', 'optimizers', 'schedulers'} <= state.keys()
     except OSError as error:
         raise VapsrError(f'{path}: the training state cannot be read: {error.strerror or error}') from None
-    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError, ValueError, pickle.UnpicklingError):
-        complete = False
-    if not complete:
-        raise VapsrError(f'{path} is not a training state of BasicSR, or is damaged')
+    except (TorchFileFault, MemoryError) as fault:
+        raise VapsrError(f'{path} is not a training state of BasicSR, or is damaged: {fault}') from None
+    wrong = fault_of_state(state)
+    if wrong:
+        raise VapsrError(f'{path} is not a training state of BasicSR, or is damaged: {wrong}')
+    iteration = state['iter']
     if 'network_g' not in opt['path'].get('ignore_resume_networks', []):
         network = network_path(opt, iteration)
         if not network.is_file():
             raise VapsrError(f'{path} cannot be resumed: the network saved with it, {network}, is missing')
-        weights, _ = load_state_dict(network, 'params')
+        weights = read_weights(network, 'params').tensors
         if not all(tensor.isfinite().all() for tensor in weights.values()):
             raise VapsrError(f'{path} cannot be resumed: the network saved with it, {network}, has weights that are not '
                              f'finite')
@@ -133,7 +136,10 @@ def newest_state(opt: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
     for iteration in iterations:
         path = state_path(opt, iteration)
         try:
-            return path, read_state(opt, path)
+            state = read_state(opt, path)
+            if state['iter'] != iteration:
+                raise VapsrError(f'it is of iteration {state["iter"]}')
+            return path, state
         except VapsrError as error:
             report(f'{path} is passed over: {error}')
     if iterations:

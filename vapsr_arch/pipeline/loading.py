@@ -1,7 +1,7 @@
 """Networks with weights, for `vapsr upscale` and `vapsr export`: those of option files and those that plugins register."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -15,13 +15,13 @@ from vapsr_arch.pipeline.networks import SPANDREL, Spandrel, build_network
 from vapsr_arch.pipeline.plugins import load_plugins
 from vapsr_arch.pipeline.registration import own_name, registered
 from vapsr_arch.weights import networks
-from vapsr_arch.weights.checkpoints import load_state_dict
+from vapsr_arch.weights.checkpoints import read_weights
 from vapsr_arch.weights.described import described
 from vapsr_arch.weights.names import find_weights
 
 
 def load_network(weights: str | os.PathLike | None = None, opt: str | os.PathLike | None = None, *, plugins: Sequence[str] = (),
-                 scale: int | None = None, param_key: str | None = None) -> nn.Module:
+                 scale: int | None = None, param_key: str | None = None, log: Callable[[str], None] | None = None) -> nn.Module:
     """The network of an option file, or one that a plugin registers, with weights: for `Upscaler` and exports.
 
     Args:
@@ -32,6 +32,7 @@ def load_network(weights: str | os.PathLike | None = None, opt: str | os.PathLik
         plugins: Modules and files to import, as for `load_plugins`, beside those that `opt` names.
         scale: What the scale must be; with PAN's weights and without `opt`, the scale itself.
         param_key: The key of the checkpoint that the weights lie under; None for that of `opt`, or else the EMA's.
+        log: What is told which weights are taken.
 
     Returns:
         The network, in evaluation mode, float32, on the CPU, with what `described` gives it.
@@ -42,7 +43,7 @@ def load_network(weights: str | os.PathLike | None = None, opt: str | os.PathLik
     """
     if opt is None:
         load_plugins(plugins)
-        return described(networks.build_network(find_weights(weights), scale, param_key, _inferring()), scale)
+        return described(networks.build_network(find_weights(weights), scale, param_key, _inferring(), log), scale)
     options = load_options(opt, is_train=False)
     load_plugins([*options.get('plugins', []), *plugins])
     paths = options['path']
@@ -57,7 +58,9 @@ def load_network(weights: str | os.PathLike | None = None, opt: str | os.PathLik
         network = Spandrel(checkpoint, param_key)
     else:
         network = build_network(options['network_g'])
-        networks.load_into(bare(network), checkpoint, param_key, paths.get('strict_load_g', True))
+        said = networks.load_into(bare(network), checkpoint, param_key, paths.get('strict_load_g', True))
+        if log:
+            log(said)
     network = described(network.eval(), options['scale'])
     if scale not in (None, network.scale):
         raise VapsrError(f'{opt} is for x{network.scale}, not x{scale}')
@@ -80,7 +83,8 @@ def name_network(weights: str | os.PathLike, opt: str | os.PathLike | None = Non
     """
     if opt is None:
         load_plugins(plugins)
-        return networks.infer(load_state_dict(weights, param_key)[0], _inferring())
+        known = _inferring()
+        return networks.infer(read_weights(weights, param_key, lambda tensors: networks.fit(tensors, known)).tensors, known)
     network = load_network(weights, opt, plugins=plugins, param_key=param_key)
     arguments = dict(load_options(opt, is_train=False)['network_g'])
     if arguments['type'] == SPANDREL:

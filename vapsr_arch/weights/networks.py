@@ -1,16 +1,17 @@
 """Which network weights belong to, and networks with weights in them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.archs.common.adapted import bare
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.weights.checkpoints import load_state_dict
-from vapsr_arch.weights.spandrel_networks import is_installed, recognised
+from vapsr_arch.weights.checkpoints import read_weights
+from vapsr_arch.weights.spandrel_networks import is_installed, is_supported, recognised
 
 _NAMED = 5  # tensors that a sentence names
 
@@ -23,11 +24,21 @@ def infer(state_dict: Mapping[str, Tensor],
         state_dict: Tensors by name.
         networks: Those it may be, by name; each has a class method `infer`, like those of `NETWORKS`.
     """
+    if not all(tensor.numel() for tensor in state_dict.values()):
+        return None  # of no layer: the arguments would be zero
     for name, network in networks.items():
         arguments = network.infer(state_dict)
         if arguments is not None:
             return name, arguments
     return None
+
+
+def fit(state_dict: Mapping[str, Tensor], networks: Mapping[str, type[nn.Module]] = NETWORKS) -> float:
+    """How well weights fit the network that they belong to: 1 for each layer, 0.5 for some, 0 for no network; as for `infer`."""
+    known = infer(state_dict, networks)
+    if known is None:
+        return 0
+    return 0.5 if _misfit(networks[known[0]], known[1], state_dict) else 1
 
 
 def identify(state_dict: Mapping[str, Tensor]) -> str | None:
@@ -37,14 +48,15 @@ def identify(state_dict: Mapping[str, Tensor]) -> str | None:
 
 
 def build_network(path: str | os.PathLike, scale: int | None = None, param_key: str | None = None,
-                  networks: Mapping[str, type[nn.Module]] = NETWORKS) -> nn.Module:
+                  networks: Mapping[str, type[nn.Module]] = NETWORKS, log: Callable[[str], None] | None = None) -> nn.Module:
     """Builds the network that a checkpoint's keys and shapes determine, with its weights, in evaluation mode.
 
     Args:
-        path: The checkpoint, as for `load_state_dict`.
+        path: The checkpoint, as for `read_weights`.
         scale: Output size over input size; None for the one that the weights determine. PAN's are the same for x2 and x3.
-        param_key: As for `load_state_dict`: the EMA's weights come first.
+        param_key: As for `read_weights`: the EMA's weights come first.
         networks: As for `infer`.
+        log: What is told which weights are taken, where there are several or a prefix is left out.
 
     Returns:
         One of `networks`, or what spandrel recognises; float32, on the CPU.
@@ -52,20 +64,25 @@ def build_network(path: str | os.PathLike, scale: int | None = None, param_key: 
     Raises:
         VapsrError: The file is no checkpoint, its network is not known, or is not for this scale.
     """
-    state_dict, _ = load_state_dict(path, param_key)
-    known = infer(state_dict, networks)
+    weights = read_weights(path, param_key, lambda tensors: fit(tensors, networks))
+    known = infer(weights.tensors, networks)
+    if known is None and is_installed():
+        weights = read_weights(path, param_key, is_supported)
+    if log and weights.choice:
+        log(f'{path}: {weights.choice}')
+    state_dict = weights.tensors
     if known is None:
         return _of_spandrel(state_dict, path, scale, networks)
     name, arguments = known
     scale_key = 'upscale' if 'upscale' in arguments else 'scale'
     if scale and scale_key in arguments:
         arguments = arguments | {scale_key: scale}
-    network = networks[name](**arguments)
-    wrong = mismatch(network, state_dict)
+    wrong = _misfit(networks[name], arguments, state_dict)
     if wrong and arguments != known[1]:
         raise VapsrError(f'{path} holds a {name} for x{known[1][scale_key]}, not x{scale}')
     if wrong:
         raise VapsrError(f'{path} looks like a {name}, but does not fit it: {wrong}')
+    network = networks[name](**arguments)
     network.load_state_dict(state_dict)
     return network.eval()
 
@@ -83,6 +100,17 @@ def _of_spandrel(state_dict: Mapping[str, Tensor], path: str | os.PathLike, scal
     if scale not in (None, network.scale):
         raise VapsrError(f'{path} holds a {network.architecture} for x{network.scale}, not x{scale}')
     return network
+
+
+def _misfit(network: type[nn.Module], arguments: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> str | None:
+    """As `mismatch`, for a network that is not built yet: it may be far larger than the weights, which one layer determined."""
+    try:
+        with torch.device('meta'):
+            return mismatch(network(**arguments), state_dict)
+    except (RuntimeError, NotImplementedError):  # a network of others that computes with its weights
+        return mismatch(network(**arguments), state_dict)
+    except (ValueError, ArithmeticError) as error:
+        return str(error)
 
 
 def mismatch(network: nn.Module, state_dict: Mapping[str, Tensor]) -> str | None:
@@ -106,8 +134,8 @@ def load_into(network: nn.Module, path: str | os.PathLike, param_key: str | None
 
     Args:
         network: The network.
-        path: The checkpoint, as for `load_state_dict`.
-        param_key: As for `load_state_dict`.
+        path: The checkpoint, as for `read_weights`.
+        param_key: As for `read_weights`.
         strict: Whether every layer must fit; otherwise those that do are loaded.
 
     Returns:
@@ -118,9 +146,10 @@ def load_into(network: nn.Module, path: str | os.PathLike, param_key: str | None
             shapes and, where its keys say so, what the file is.
     """
     network = bare(network)
-    state_dict, key = load_state_dict(path, param_key)
-    wrong = mismatch(network, state_dict)
     own = network.state_dict()
+    weights = read_weights(path, param_key, lambda tensors: _share(own, tensors))
+    state_dict = weights.tensors
+    wrong = mismatch(network, state_dict)
     fitting = {name: tensor for name, tensor in state_dict.items() if name in own and own[name].shape == tensor.shape}
     if wrong and (strict or not fitting):
         known = identify(state_dict)
@@ -131,7 +160,13 @@ def load_into(network: nn.Module, path: str | os.PathLike, param_key: str | None
     left = ''.join(f'; {what} {_first_names([name for name in names if name not in fitting])}'
                    for what, names in (('the network keeps its own', own), ('the file\'s are not used:', state_dict))
                    if names.keys() - fitting.keys())
-    return f'{type(network).__name__}: {loaded} loaded from {path}' + (f', key {key}' if key else '') + left
+    return f'{type(network).__name__}: {loaded} loaded from {path}{weights.taken}' + left
+
+
+def _share(own: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> float:
+    """The share of tensors that two networks have in common, by name and shape."""
+    fitting = sum(name in own and own[name].shape == tensor.shape for name, tensor in others.items())
+    return fitting / len(own.keys() | others.keys())
 
 
 def _first_names(names: list[str]) -> str:

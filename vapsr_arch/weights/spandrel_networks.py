@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vapsr_arch.archs.common.adapted import padded
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.weights.checkpoints import load_state_dict
+from vapsr_arch.weights.checkpoints import read_weights
 
 
 class SpandrelNetwork(nn.Module):
@@ -71,6 +71,12 @@ def is_installed() -> bool:
     return True
 
 
+def is_supported(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether spandrel, which must be installed, knows a network whose weights have such names."""
+    from spandrel import MAIN_REGISTRY
+    return any(support.detect(state_dict) for support in MAIN_REGISTRY)
+
+
 def recognised(state_dict: Mapping[str, Tensor], path: str | os.PathLike) -> SpandrelNetwork | None:
     """The network that spandrel, which must be installed, recognises in weights; None if it knows none.
 
@@ -89,7 +95,7 @@ def recognised(state_dict: Mapping[str, Tensor], path: str | os.PathLike) -> Spa
         descriptor = ModelLoader('cpu').load_from_state_dict(dict(state_dict))
     except UnsupportedModelError:
         return None
-    except (RuntimeError, ValueError, LookupError, TypeError, AssertionError) as error:
+    except Exception as error:  # some forty authors' ways to build a network of odd weights
         reason = str(error).partition('\n')[0] or type(error).__name__
         raise VapsrError(f'{path}: spandrel cannot build the network of these weights: {reason}') from None
     if not isinstance(descriptor, ImageModelDescriptor):
@@ -102,14 +108,14 @@ def load_network(path: str | os.PathLike, param_key: str | None = None) -> Spand
 
     Args:
         path: A `.pth` or `.safetensors` file.
-        param_key: As for `checkpoints.load_state_dict`.
+        param_key: As for `checkpoints.read_weights`.
 
     Raises:
         VapsrError: spandrel is not installed, does not know the network, or it is not one that upscales or restores images.
     """
-    state_dict, _ = load_state_dict(path, param_key)
     if not is_installed():
         raise VapsrError(f'{path}: to recognise its network, spandrel is needed: `pip install spandrel`')
+    state_dict = read_weights(path, param_key, is_supported).tensors
     network = recognised(state_dict, path)
     if network is None:
         raise VapsrError(f'{path}: the network of these weights is none that spandrel knows')
