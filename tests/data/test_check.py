@@ -12,6 +12,7 @@ import yaml
 from tests.conftest import photograph
 from vapsr_arch.data.lmdb_store import make_lmdb
 from vapsr_arch.data.lr import make_lr
+from vapsr_arch.data.matlab_resize import imresize
 from vapsr_arch.data.packing import make_pack
 
 Vapsr = Callable[..., tuple[int, str]]
@@ -168,3 +169,21 @@ def test_only_listed_images_are_checked(test_options: Callable[..., str], vapsr_
     assert code == 1 and '2 HR images checked, 2 faults' in output
     for folder in ('HR', 'LR'):
         assert f'datasets/photos/{folder}/7.png cannot be read: No such file or directory' in output
+
+
+def test_lr_images_that_do_not_belong_to_their_hr_images_are_named(tmp_path: Path, vapsr_output: Vapsr) -> None:
+    """Crops of another step: all but the first row and column lie elsewhere in the image."""
+    for folder in ('HR', 'LR'):
+        (tmp_path / folder).mkdir()
+    image = photograph(400, 400, 3)
+    for number in range(4):
+        top, left = number // 2 * 120, number % 2 * 120
+        shift = 16 if number == 3 else 0
+        cv2.imwrite(str(tmp_path / f'HR/{number}.png'), image[top:top + 240, left:left + 240])
+        other = image[top + shift:top + shift + 240, left:left + 240] if number != 1 else photograph(240, 240, 9)
+        cv2.imwrite(str(tmp_path / f'LR/{number}.png'), imresize(other, 1 / 4))
+    code, output = vapsr_output('data', 'check', '--gt', tmp_path / 'HR', '--lq', tmp_path / 'LR', '--scale', 4, '--workers', 1)
+    assert code == 1 and '4 HR images checked, 2 faults' in output
+    for number, words in ((1, 'shows something else'), (3, 'shows it shifted by -4 rows and 0 columns')):
+        assert (f'{tmp_path}/LR/{number}.png is not the LR image of {tmp_path}/HR/{number}.png: it {words}; make it again'
+                in output)

@@ -141,7 +141,7 @@ TRAIN_FAULTS = {
     'cuda prefetch': ({'datasets': {'train': {'prefetch_mode': 'cuda', 'pin_memory': False}}},
                       'prefetch_mode: cuda needs pin_memory: true'),
     'no loss': ({'train': {'pixel_opt': None}}, 'train: a loss is required, such as pixel_opt'),
-    'folder as name': ({'name': '../elsewhere'}, 'name: String should match pattern'),
+    'folder as name': ({'name': '../elsewhere'}, 'name: must be a name: without / and'),
     'model': ({'model_type': 'SwinModel'}, "model_type: SwinModel is not registered; did you mean 'SwinIRModel'?"),
     'no val_freq': ({'val': {'val_freq': None}}, 'val.val_freq: is required for training'),
 }
