@@ -27,13 +27,14 @@ def difference(gt: np.ndarray, lq: np.ndarray, scale: int) -> str | None:
                       for image in (cv2.resize(gt, (width, height), interpolation=cv2.INTER_AREA), lq))
     error = float(np.square(reduced - given).mean())
     if min(height, width) >= _SMALLEST and error > (_NOISE / 2) ** 2:
+        # OpenCV multiplies its arguments by the window, in place.
         window = cv2.createHanningWindow((width, height), cv2.CV_32F)
-        right, down = (round(shift) for shift in cv2.phaseCorrelate(reduced, given, window)[0])
+        right, down = (round(shift) for shift in cv2.phaseCorrelate(reduced.copy(), given.copy(), window)[0])
         if (right or down) and max(abs(right), abs(down)) < min(height, width) // 2:
             rows = slice(max(0, down), height + min(0, down)), slice(max(0, -down), height + min(0, -down))
             columns = slice(max(0, right), width + min(0, right)), slice(max(0, -right), width + min(0, -right))
             if np.square(given[rows[0], columns[0]] - reduced[rows[1], columns[1]]).mean() < error / 4:
-                return f'shows it shifted by {down} rows and {right} columns'
+                return f'shows it shifted by about {down} rows and {right} columns'
     if error > _UNLIKE * (reduced.var() + given.var() + 2 * _NOISE ** 2):
         return 'shows something else'
     return None
