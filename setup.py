@@ -43,5 +43,5 @@ setup(
         'spandrel': ['spandrel'],
         'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel'],
     },
-    entry_points={'console_scripts': ['vapsr = vapsr_arch.cli:main']},
+    entry_points={'console_scripts': ['vapsr = vapsr_arch.__main__:run']},
 )

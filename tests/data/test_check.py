@@ -12,6 +12,7 @@ import yaml
 from tests.conftest import photograph
 from vapsr_arch.data.lmdb_store import make_lmdb
 from vapsr_arch.data.lr import make_lr
+from vapsr_arch.data.matlab_resize import imresize
 from vapsr_arch.data.packing import make_pack
 
 Vapsr = Callable[..., tuple[int, str]]
@@ -50,9 +51,10 @@ def test_all_faults_at_once(pairs: tuple[Path, Path], tmp_path: Path, vapsr_outp
                  f'{lr}/more.png has no partner: no HR image of its name',
                  f'{hr}/d.jpg and {hr}/d.bmp have the same name but for the suffix',
                  f'{hr}/d.jpg is 50x60 (height x width), not a multiple of the scale 4',
+                 f'{lr}/d.png is not the LR image of {hr}/d.jpg: it shows something else; make it again',
                  f'{hr}/b.png is the test image {test_set}/uncut.png too: leave it out of training'):
         assert text in output, text
-    assert '5 HR images checked, 7 faults' in output
+    assert '5 HR images checked, 8 faults' in output
 
 
 def test_an_option_file_with_packs(pairs: tuple[Path, Path], tmp_path: Path, vapsr_output: Vapsr) -> None:
@@ -168,3 +170,21 @@ def test_only_listed_images_are_checked(test_options: Callable[..., str], vapsr_
     assert code == 1 and '2 HR images checked, 2 faults' in output
     for folder in ('HR', 'LR'):
         assert f'datasets/photos/{folder}/7.png cannot be read: No such file or directory' in output
+
+
+def test_lr_images_that_do_not_belong_to_their_hr_images_are_named(tmp_path: Path, vapsr_output: Vapsr) -> None:
+    """Crops of another step: all but the first row and column lie elsewhere in the image."""
+    for folder in ('HR', 'LR'):
+        (tmp_path / folder).mkdir()
+    image = photograph(400, 400, 3)
+    for number in range(4):
+        top, left = number // 2 * 120, number % 2 * 120
+        shift = 16 if number == 3 else 0
+        cv2.imwrite(str(tmp_path / f'HR/{number}.png'), image[top:top + 240, left:left + 240])
+        other = image[top + shift:top + shift + 240, left:left + 240] if number != 1 else photograph(240, 240, 9)
+        cv2.imwrite(str(tmp_path / f'LR/{number}.png'), imresize(other, 1 / 4))
+    code, output = vapsr_output('data', 'check', '--gt', tmp_path / 'HR', '--lq', tmp_path / 'LR', '--scale', 4, '--workers', 1)
+    assert code == 1 and '4 HR images checked, 2 faults' in output
+    for number, words in ((1, 'shows something else'), (3, 'shows it shifted by about -4 rows and 0 columns')):
+        assert (f'{tmp_path}/LR/{number}.png is not the LR image of {tmp_path}/HR/{number}.png: it {words}; make it again'
+                in output)

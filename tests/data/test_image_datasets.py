@@ -148,6 +148,29 @@ def test_meta_info_file_chooses_the_images(workspace: Path) -> None:
         CheckedPairedImageDataset(options(meta_info_file='list.txt'))
 
 
+@pytest.mark.parametrize('text', ['\ufeff2.png (56,48,3)\n0.png (40,48,3)', '2.png (56,48,3)\r\n0.png (40,48,3)\r\n',
+                                  '2.png\n\n0.png x\n'])
+def test_meta_info_files_as_other_programs_write_them(text: str, workspace: Path) -> None:
+    Path('list.txt').write_text(text, encoding='utf-8', newline='')
+    dataset = CheckedPairedImageDataset(options(meta_info_file='list.txt'))
+    assert [Path(pair.gt).name for pair in dataset.pairs] == ['2.png', '0.png']
+
+
+@pytest.mark.parametrize('line', ['my photo (1).png (56,48,3)', 'my photo (1).png'])
+def test_meta_info_names_with_spaces(line: str, workspace: Path) -> None:
+    for folder in (HR, LR):
+        (folder / '2.png').rename(folder / 'my photo (1).png')
+    Path('list.txt').write_text(line)
+    pair, = CheckedPairedImageDataset(options(meta_info_file='list.txt')).pairs
+    assert Path(pair.gt).name == Path(pair.lq).name == 'my photo (1).png'
+
+
+def test_a_list_that_is_no_text(workspace: Path) -> None:
+    Path('list.txt').write_bytes(b'2\0.png')
+    with pytest.raises(VapsrError, match=r'list.txt: the list of images cannot be read: it is not text'):
+        CheckedPairedImageDataset(options(meta_info_file='list.txt'))
+
+
 def make_lmdb(folder: Path, images: Path, names: list[str]) -> None:
     with lmdb.open(str(folder), map_size=2**24) as environment, environment.begin(write=True) as transaction:
         for name in names:

@@ -133,11 +133,17 @@ def test_a_later_end_is_said_and_changes_nothing_else(train_options: Callable[..
     assert said.endswith('and the new ones are used: train.total_iter: 4 -> 6')
 
 
-def test_moments_that_do_not_fit_are_refused(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+@pytest.mark.parametrize('changes, words', [
+    ({'optim_g': {'amsgrad': True}}, 'train.optim_g.amsgrad is not what the training state was saved with'),
+    ({'total_iter': 1}, '2.state is of iteration 2, beyond train.total_iter 1: raise total_iter'),
+])
+def test_a_state_that_does_not_fit_is_refused_before_anything_is_written(
+        changes: dict, words: str, train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
     vapsr('train', '-opt', train_options())
-    result = vapsr('train', '-opt', train_options(train={'optim_g': {'amsgrad': True}}), '--auto_resume')
-    assert result.code == 1
-    assert 'train.optim_g.amsgrad is not what the training state was saved with' in result.err
+    before = {path: path.stat().st_mtime_ns for path in RUN.parent.rglob('*')}
+    result = vapsr('train', '-opt', train_options(train=changes), '--auto_resume')
+    assert result.code == 1 and words in result.err and 'Traceback' not in result.err
+    assert {path: path.stat().st_mtime_ns for path in RUN.parent.rglob('*')} == before
 
 
 def test_a_seed_that_was_drawn_is_kept(train_options: Callable[..., str], vapsr: Callable[..., Finished],

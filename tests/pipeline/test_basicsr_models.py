@@ -110,6 +110,17 @@ def test_states_of_basicsrs_models_are_resumed(model: str, stock: Callable[..., 
     assert result.err.count('is not a VapSRModel') == 1
 
 
+def test_a_state_of_fewer_optimizers_is_refused_before_anything_is_written(stock: Callable[..., str],
+                                                                           vapsr: Callable[..., Finished]) -> None:
+    vapsr('train', '-opt', stock('ESRGANModel', total_iter=2), '--force_yml', 'logger:save_checkpoint_freq=2')
+    state = torch.load(RUN / 'training_states/2.state', weights_only=False)
+    torch.save(state | {'optimizers': state['optimizers'][:1]}, RUN / 'training_states/2.state')
+    before = {path: path.stat().st_mtime_ns for path in Path('experiments').rglob('*')}
+    result = vapsr('train', '-opt', stock('ESRGANModel', total_iter=4), '--auto_resume')
+    assert result.code == 1 and 'Error: the training state of iteration 2 does not fit the options' in result.err
+    assert {path: path.stat().st_mtime_ns for path in Path('experiments').rglob('*')} == before
+
+
 def test_what_a_model_class_lacks_is_said_once(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
     result = vapsr('train', '-opt', train_options(
         model_type='ESRGANModel', network_d=UNET, train={**GAN, 'amp': 'bf16', 'total_iter': 1}, logger={'keep_last': 2},

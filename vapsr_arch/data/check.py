@@ -10,6 +10,7 @@ from typing import NamedTuple
 import lmdb
 import numpy as np
 
+from vapsr_arch.data.alike import difference
 from vapsr_arch.data.batch import run_batch
 from vapsr_arch.data.images import decode, read_bytes, split_images
 from vapsr_arch.data.lmdb_store import open_lmdb
@@ -83,6 +84,30 @@ def _inspect(image: _Image, is_test: bool) -> tuple[_Facts, np.ndarray]:
     cut = mod_crop(pixels, _CUT) if min(height, width) >= _CUT else pixels
     content = hashlib.sha1(str(cut.shape).encode() + cut.tobytes()).hexdigest()
     return _Facts(height, width, content), chosen_windows(pixels, every_row=is_test)
+
+
+class _Fitting(NamedTuple):
+    """An HR and an LR image whose sizes fit."""
+
+    gt: _Image
+    lq: _Image
+    scale: int
+
+    def __str__(self) -> str:
+        return str(self.lq)
+
+
+def _compare(pair: _Fitting) -> str | None:
+    return difference(_pixels(pair.gt), _pixels(pair.lq), pair.scale)
+
+
+def _content_faults(pairs: list[_Fitting], workers: int | None) -> Iterator[str]:
+    """LR images that do not show what their HR images do."""
+    for pair, found in run_batch(_compare, pairs, 'pairs', workers) if pairs else ():
+        if isinstance(found, VapsrError):
+            yield str(found)
+        elif found:
+            yield f'{pair.lq} is not the LR image of {pair.gt}: it {found}; make it again'
 
 
 def _images_of(root: str, faults: list[str]) -> dict[str, _Image]:
@@ -161,7 +186,8 @@ def find_faults(sets: Sequence[PairedSet], workers: int | None = None) -> tuple[
 
     Returns:
         How many HR images there are, and a sentence for every fault: a missing folder, partner or image, one that cannot
-        be read, a size that does not fit, a name given twice, a train image that has the pixels of a test image (either
+        be read, a size that does not fit, an LR image that shows something else than its HR image, a name given twice, a
+        train image that has the pixels of a test image (either
         may have been cut by less than 12 rows or columns) or of any part of one.
     """
     faults: list[str] = []
@@ -188,14 +214,17 @@ def find_faults(sets: Sequence[PairedSet], workers: int | None = None) -> tuple[
     for image, found_facts, found_windows in _inspected(others, False, workers, faults):
         facts[image] = found_facts
         wholes[image] = [indexed[position] for position in sorted(index.containing(found_windows))]
+    fitting = []
     for images, gt, lq in pairs:
         faults += _size_faults(gt, lq, facts, images)
+        if gt in facts and lq in facts and facts[lq][:2] == (facts[gt].height // images.scale, facts[gt].width // images.scale):
+            fitting.append(_Fitting(gt, lq, images.scale))
         if images.is_train and gt in facts:
             same = copies[facts[gt].content]
             faults += [f'{gt} is the test image {other} too: leave it out of training' for other in same]
             faults += [f'{gt} is a part of the test image {other}: leave it out of training'
                        for other in wholes.get(gt, []) if other not in same]
-    return len(pairs), faults
+    return len(pairs), [*faults, *_content_faults(fitting, workers)]
 
 
 def sets_of_options(path: Path) -> list[PairedSet]:

@@ -12,6 +12,7 @@ from vapsr_arch.errors import VapsrError
 
 _LOG = logging.getLogger('basicsr')  # BasicSR's, without the seconds that importing it costs
 _META_INFO_LINE = re.compile(r'^(?P<name>.+?\.\w+) \((?P<height>\d+),(?P<width>\d+),\d+\)')
+_NAME = re.compile(r'^(?P<name>.+?\.\w+)(?= |$)')
 
 
 class Pair(NamedTuple):
@@ -81,20 +82,24 @@ def pairs_from_folders(gt_folder: str, lq_folder: str, filename_tmpl: str = '{}'
 def _lines(path: str | Path) -> list[str]:
     """A list of images, line by line, without empty lines."""
     try:
-        lines = Path(path).read_text(encoding='utf-8').splitlines()
+        lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else 'it is not text in UTF-8'
         raise VapsrError(f'{path}: the list of images cannot be read: {reason}') from None
+    if any('\0' in line for line in lines):
+        raise VapsrError(f'{path}: the list of images cannot be read: it is not text')
     return [line.strip() for line in lines if line.strip()]
 
 
 def read_meta_info(path: str) -> list[str]:
-    """The names of a meta info file, which has one `NAME (HEIGHT,WIDTH,CHANNELS)` a line.
+    """The names of a meta info file, which has one `NAME (HEIGHT,WIDTH,CHANNELS)` a line; names may have spaces.
 
     Raises:
         VapsrError: The file is missing or lists nothing.
     """
-    names = [line.split(' ')[0] for line in _lines(path)]
+    # BasicSR takes what comes before the first space; without a size the line is the name alone.
+    matches = [(line, _META_INFO_LINE.match(line) or _NAME.match(line)) for line in _lines(path)]
+    names = [match['name'] if match else line for line, match in matches]
     if not names:
         raise VapsrError(f'{path} lists no image')
     return names

@@ -1,10 +1,10 @@
 """What the keys of an option file must have to do with each other."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
-from vapsr_arch.options.schema import OWN_DATASETS, losses_of
+from vapsr_arch.options.faults import shown
+from vapsr_arch.options.schema import BASICSR_SCHEDULERS, OWN_DATASETS, losses_of
 
 
 def cross_checks(options: dict[str, Any], is_train: bool) -> Iterator[tuple[str, str]]:
@@ -16,8 +16,11 @@ def cross_checks(options: dict[str, Any], is_train: bool) -> Iterator[tuple[str,
     scale = options['scale']
     network_scale = options['network_g'].get('scale', options['network_g'].get('upscale', scale))
     if network_scale != scale:
-        yield 'network_g', f'is for x{network_scale}, but scale is {scale}'
+        yield 'network_g', f'is for x{shown(network_scale, quoted=False)}, but scale is {scale}'
     sections = options['datasets']
+    names = [dataset['name'] for phase, dataset in sections.items() if phase != 'train']
+    for name in {name for name in names if names.count(name) > 1}:
+        yield 'datasets', f'two sets have the name {shown(name)}, by which results are kept: give each its own'
     for phase, dataset in sections.items():
         key = f'datasets.{phase}'
         own = dataset['type'] in OWN_DATASETS
@@ -34,7 +37,11 @@ def cross_checks(options: dict[str, Any], is_train: bool) -> Iterator[tuple[str,
                 yield f'{key}.gt_size', f'{dataset["gt_size"]} is not a multiple of the scale {scale}'
             if dataset.get('prefetch_mode') == 'cuda' and dataset.get('pin_memory') is False:
                 yield f'{key}.prefetch_mode', 'cuda needs pin_memory: true'
+        if ('mean' in dataset) != ('std' in dataset) and own:
+            yield key, 'mean and std go together: give both or neither'
     if is_train:
+        if options['name'] == 'pretrained_models':
+            yield 'name', 'experiments/pretrained_models is where weights lie: choose another name'
         if 'train' not in sections:
             yield 'datasets.train', 'is required for training'
         if any(phase.startswith('test') for phase in sections):
@@ -58,7 +65,7 @@ def _untyped(options: dict[str, Any]) -> Iterator[tuple[str, str]]:
     sections |= {f'train.{key}': value for key, value in train.items() if key.endswith('_opt') or key.startswith('optim_')}
     for key, section in sections.items():
         if not isinstance(section, dict) or not isinstance(section.get('type'), str):
-            yield key, f'must be a section with a type, not {section!r}'
+            yield key, f'must be a section with a type, not {shown(section)}'
 
 
 def _root_checks(key: str, dataset: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -88,10 +95,10 @@ def _schedule_checks(train: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if not losses_of(train):
         yield 'train', 'a loss is required, such as pixel_opt'
     scheduler = train['scheduler']
+    if scheduler['type'] not in BASICSR_SCHEDULERS:
+        return
     if 'periods' in scheduler and sum(scheduler['periods']) < train['total_iter']:
         yield 'train.scheduler.periods', f'sum to {sum(scheduler["periods"])}, less than total_iter {train["total_iter"]}'
     restarts = scheduler.get('periods', scheduler.get('restarts', [0]))
     if len(scheduler.get('restart_weights', [1])) != len(restarts):
         yield 'train.scheduler.restart_weights', f'one weight for each of the {len(restarts)} restarts is needed'
-    if not math.isfinite(train['optim_g'].get('lr', 0)):
-        yield 'train.optim_g.lr', 'must be finite'

@@ -9,11 +9,14 @@ from pydantic import ValidationError
 from vapsr_arch.errors import OptionsError
 from vapsr_arch.options.better import lower_is_better
 from vapsr_arch.options.checks import cross_checks
-from vapsr_arch.options.faults import fault, nearest
+from vapsr_arch.options.faults import fault, nearest, shown
 from vapsr_arch.options.schema import OWN_DATASETS, OWN_MODELS, ForeignDataset, Options
 from vapsr_arch.options.yaml_files import override, read_yaml
 
 _TAGS = ('own', 'foreign', 'steps', 'cosine')  # pydantic puts a union's choice into locations
+# What pydantic says in words of Python.
+_WORDS = {**dict.fromkeys(('model_type', 'dict_type', 'model_attributes_type'), 'must be a section'),
+          'list_type': 'must be a list, such as [1, 2]'}
 
 
 def _describe(path: str | os.PathLike, error: ValidationError) -> Iterator[str]:
@@ -25,7 +28,7 @@ def _describe(path: str | os.PathLike, error: ValidationError) -> Iterator[str]:
         elif item['type'] == 'missing':
             yield fault(path, '.'.join(place), 'is required')
         else:
-            yield fault(path, '.'.join(place), f'{item["msg"]}, not {item["input"]!r}')
+            yield fault(path, '.'.join(place), f'{_WORDS.get(item["type"], item["msg"])}, not {shown(item["input"])}')
 
 
 def _without_none(section: dict[str, Any]) -> dict[str, Any]:

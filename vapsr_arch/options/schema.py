@@ -6,10 +6,21 @@ package knows, its section is open: a model class may read keys of its own at th
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -21,6 +32,34 @@ def _whole(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _name(longest: int) -> Any:
+    """Text that files and folders are named by, of at most so many bytes: room is left for what is added to it."""
+    def checked(value: str) -> str:
+        fault = None
+        if value in ('', '.', '..') or not value.isprintable() or {'/', '\\'} & set(value):
+            fault = 'must be a name: without / and \\, line breaks and control characters, and not empty, . or ..'
+        elif len(value.encode()) > longest:
+            fault = f'must have at most {longest} bytes, for files are named by it'
+        if fault:
+            raise PydanticCustomError('name', fault)
+        return value
+    return Annotated[str, AfterValidator(checked)]
+
+
+def _gpus(value: Any) -> Any:
+    """`auto`, or how many GPUs."""
+    if value != 'auto' and (type(_whole(value)) is not int or value < 0):
+        raise PydanticCustomError('num_gpu', 'must be a whole number from 0 on, or auto')
+    return _whole(value)
+
+
+def _phase(value: Any) -> Any:
+    """What a data set is for, as its key under `datasets` says."""
+    if not isinstance(value, str) or not re.fullmatch(r'train|(val|test)(_.+)?', value):
+        raise PydanticCustomError('phase', 'a data set is named train, val, val_1, ..., or test, test_1, ...')
+    return value
 
 
 OWN_MODELS = ('VapSRModel', 'SRModel')
@@ -42,7 +81,7 @@ class Section(BaseModel):
     A section that a model class of others may add to is open if the validation's context says that the model is one.
     """
 
-    model_config = ConfigDict(strict=True, extra='allow')
+    model_config = ConfigDict(strict=True, extra='allow', allow_inf_nan=False)
     suffixes: ClassVar[tuple[str, ...]] = ()
     prefixes: ClassVar[tuple[str, ...]] = ()  # of keys that belong to models of others
     for_models: ClassVar[bool] = False
@@ -54,7 +93,8 @@ class Section(BaseModel):
         if cls.suffixes:
             unknown = [key for key in unknown if not (isinstance(key, str) and key.endswith(cls.suffixes))]
         if cls.for_models and (info.context or {}).get('open'):
-            absent = [key for key in cls.model_fields if value.get(key) is None]  # beside the right key, another one is meant
+            # Beside the right key, another one is meant.
+            absent = [key for key in cls.model_fields if unknown and value.get(key) is None]
             unknown = [key for key in unknown if not isinstance(key, str) or (
                 not key.startswith(cls.prefixes or ('\0',)) and difflib.get_close_matches(key, absent, 1, _MISSPELT))]
         if unknown:
@@ -65,7 +105,7 @@ class Section(BaseModel):
 class Typed(BaseModel):
     """A callable by its registered name, with its arguments."""
 
-    model_config = ConfigDict(extra='allow', strict=True)
+    model_config = ConfigDict(strict=True, extra='allow')
     type: str
 
 
@@ -76,8 +116,8 @@ class IOBackend(Section):
 class ForeignDataset(BaseModel):
     """A data set of another class: the keys that the loader reads are checked, all others are that class's own."""
 
-    model_config = ConfigDict(strict=True, extra='allow')
-    name: str
+    model_config = ConfigDict(strict=True, extra='allow', allow_inf_nan=False)
+    name: _name(100)
     type: str
     num_worker_per_gpu: Whole | None = None
     batch_size_per_gpu: Positive | None = None
@@ -197,13 +237,13 @@ class Train(Section):
 class Validation(Section):
     val_freq: Positive | None = None
     save_img: bool | None = None
-    suffix: str | None = None
+    suffix: _name(100) | None = None
     pbar: bool | None = None
     self_ensemble: bool | None = None  # test with the mean over eight flips and rotations, eight times as slow
     # Test in tiles of so many LR pixels, which takes less memory: the same result to float rounding, for networks whose output
     # depends on a part of the image alone (not IMDN, RFDN, BSRN).
     tile: Positive | None = None
-    metrics: dict[str, Typed] | None = None
+    metrics: dict[_name(100), Typed] | None = None
 
 
 class Wandb(Section):
@@ -229,14 +269,14 @@ class Distributed(Section):
 class Options(Section):
     for_models: ClassVar[bool] = True
     prefixes: ClassVar[tuple[str, ...]] = ('network_',)
-    name: Annotated[str, Field(pattern=r'^[^/\\]+$')]
+    name: _name(200)
     model_type: str
     plugins: list[str] | None = None  # modules and files to import first, which register networks, losses, data sets, ...
     scale: Positive
-    num_gpu: Whole | Literal['auto'] = 'auto'
+    num_gpu: Annotated[int | str, BeforeValidator(_gpus)] = 'auto'
     manual_seed: Whole | None = None
     deterministic: bool | None = None  # the same bytes from the same run on one GPU, which is slower then; on a CPU always
-    datasets: Annotated[dict[Annotated[str, Field(pattern=r'^(train|(val|test)(_.+)?)$')], Annotated[
+    datasets: Annotated[dict[Annotated[str, BeforeValidator(_phase)], Annotated[
         Annotated[Dataset, Tag('own')] | Annotated[ForeignDataset, Tag('foreign')], _kind(OWN_DATASETS)]], Field(min_length=1)]
     network_g: Typed
     path: Paths | None = None

@@ -9,13 +9,15 @@ import torch
 
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.errors import OptionsError, VapsrError
-from vapsr_arch.options.faults import fault, nearest
+from vapsr_arch.options.faults import fault, nearest, shown
 from vapsr_arch.options.schema import OWN_DATASETS, OWN_MODELS, losses_of
 from vapsr_arch.pipeline.model_checks import loss_faults, model_faults, training_faults
 from vapsr_arch.pipeline.networks import ADAPTATIONS, SPANDREL, network_class, parameters_of
 from vapsr_arch.pipeline.plugins import names_class_of_file
 from vapsr_arch.pipeline.registration import REPLACEMENTS, registered
 from vapsr_arch.pipeline.repositories import is_pips
+
+_WIDEST = 1024  # features, blocks and whatever else the networks of this package count
 
 
 def _argument_faults(function: Callable, arguments: dict[str, Any], given: set[str], also: set[str]) -> Iterator[str]:
@@ -69,11 +71,14 @@ def _network_faults(path: str | os.PathLike, key: str, network: dict[str, Any]) 
     function = network_class(name)
     wrong = [f'{path}: {key}.{text}' for text in _argument_faults(function, arguments, set(), set(ADAPTATIONS))]
     own = isinstance(function, type) and issubclass(function, tuple(NETWORKS.values()))
+    if own:
+        wrong += [fault(path, f'{key}.{argument}', f'must be at most {_WIDEST:,}, not {shown(value)}')
+                  for argument, value in arguments.items() if isinstance(value, int) and value > _WIDEST]
     if not wrong and (own or function.__module__ == 'basicsr.archs.discriminator_arch'):
         try:
             with torch.device('meta'):  # shapes only, no memory; others' networks may not bear it
                 function(**{name: value for name, value in arguments.items() if name not in ADAPTATIONS})
-        except (TypeError, ValueError, AssertionError) as error:
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
             wrong = [fault(path, key, str(error))]
     return wrong
 

@@ -47,6 +47,23 @@ def find_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     return state
 
 
+def resume(model: Any, state: dict[str, Any]) -> None:
+    """Puts a training state into a model, of any class.
+
+    Raises:
+        VapsrError: The state does not fit the model: its class, its optimizers or its schedules are others now.
+    """
+    try:
+        model.resume_training(state)
+    except torch.OutOfMemoryError:
+        raise
+    except (AssertionError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise VapsrError(f'the training state of iteration {state["iter"]:,} does not fit the options, which may have '
+                         f'changed since ({reason[:200]}): set them back, or begin a new run from the weights with '
+                         f'path.pretrain_network_g') from None
+
+
 def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> tuple:
     """basicsr/train.py:45 counts an epoch's iterations with the last, incomplete batch, which the loader leaves out.
 

@@ -27,12 +27,15 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """Builds what training needs, and returns the state to resume from, or None.
 
     Raises:
-        VapsrError: The state, the images, the checkpoint or the disk do not allow the run, or wandb does not.
+        VapsrError: The state, the images, the checkpoint or the disk do not allow the run, or wandb does not; or the state
+            does not fit the options.
     """
     state = loaders.find_resume_state(opt)
     with logs.kept_for_file(opt) as logger:
         opt['run'].prepared['loaders'] = loaders.create_train_val_dataloader(opt, logger)
-        opt['run'].prepared['model'] = basicsr.models.build_model(opt)
+        model = opt['run'].prepared['model'] = basicsr.models.build_model(opt)
+        if state:
+            loaders.resume(model, state)
         logs.begin_wandb(opt)
     return state
 
@@ -86,10 +89,15 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
 def build_model(opt: dict[str, Any]) -> Any:
     """The model that was prepared; of a model class of others it is said what it lacks."""
     model = opt['run'].prepared.pop('model')
+    model.resume_training = _is_resumed
     gaps = gaps_of(model, opt) if opt['is_train'] else None
     if gaps and opt['rank'] == 0:
         basicsr.utils.get_root_logger().warning(gaps)
     return model
+
+
+def _is_resumed(resume_state: dict[str, Any]) -> None:
+    """Nothing: `load_resume_state` has put the state into the model."""
 
 
 def build_dataset(dataset_opt: dict[str, Any]) -> Any:
