@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import REPOSITORY
+from tests.inference.export_helpers import save
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.memory import is_of_a_gpu, is_out_of_memory
 
@@ -52,7 +53,8 @@ def test_what_torch_raises_is_seen() -> None:
     assert is_out_of_memory(error.value)
 
 
-def test_upscaling_does_not_need_linux(tiny_weights: Path, tmp_path: Path) -> None:
+def test_upscaling_does_not_need_linux(tmp_path: Path) -> None:
+    path, _ = save(tmp_path, 'VapSR-S')
     code = f"""
 import sys
 for name in ('fcntl', 'resource'):
@@ -62,7 +64,7 @@ cv2.imwrite({str(tmp_path / 'a.png')!r}, numpy.full((16, 20, 3), 128, numpy.uint
 import vapsr_arch.memory, vapsr_arch.pipeline.run_lock
 from vapsr_arch.cli import main
 vapsr_arch.memory.sys.platform = 'darwin'
-main(['upscale', {str(tmp_path / 'a.png')!r}, '--weights', {str(tiny_weights)!r}, '-o', {str(tmp_path / 'b.png')!r}])
+main(['upscale', {str(tmp_path / 'a.png')!r}, '--weights', {str(path)!r}, '-o', {str(tmp_path / 'b.png')!r}])
 """
     child = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=REPOSITORY)
     assert child.returncode == 0 and (tmp_path / 'b.png').is_file(), child.stderr

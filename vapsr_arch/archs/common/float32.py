@@ -8,9 +8,10 @@ def use_exact_float32() -> None:
 
     By default torch takes TF32 for convolutions and not for products, so that results depend on the GPU.
     """
+    # The older setting, too: torch.export and cudnn.flags read it, which torch refuses where the newer ones alone are set.
+    torch.backends.cudnn.allow_tf32 = False
     if hasattr(torch.backends.cudnn, 'conv'):
-        # The recurrent layers', too: torch refuses to read the older setting of all of cuDNN where they differ.
         for operators in (torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul):
             operators.fp32_precision = 'ieee'
     else:  # torch before 2.9
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
