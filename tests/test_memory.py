@@ -61,9 +61,8 @@ for name in ('fcntl', 'resource'):
     sys.modules[name] = None
 import cv2, numpy
 cv2.imwrite({str(tmp_path / 'a.png')!r}, numpy.full((16, 20, 3), 128, numpy.uint8))
-import vapsr_arch.memory, vapsr_arch.pipeline.run_lock
+import vapsr_arch.pipeline.run_lock
 from vapsr_arch.cli import main
-vapsr_arch.memory.sys.platform = 'darwin'
 main(['upscale', {str(tmp_path / 'a.png')!r}, '--weights', {str(path)!r}, '-o', {str(tmp_path / 'b.png')!r}])
 """
     child = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=REPOSITORY)
