@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -11,6 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vapsr_arch.errors import VapsrError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows; files go unguarded there
+    fcntl = None
 
 _TEMPORARY = re.compile(r'\..+\.tmp-\w{8}(\.\w+)?')  # the names that `written_whole` gives
 
@@ -91,7 +95,8 @@ def locked(path: Path) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Another run may have renamed the file between the two calls.
             free = path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
         except BlockingIOError:

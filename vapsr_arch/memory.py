@@ -1,11 +1,27 @@
-"""The memory of activations on a CPU."""
+"""Memory: how the C library keeps that of activations, and which errors say that there is not enough."""
 
 import ctypes
 import sys
 
+from vapsr_arch.errors import VapsrError
+
 # malloc.h of glibc
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+
+# What torch, CUDA, cuDNN, cuBLAS, Triton, OpenVINO and ONNX Runtime say, in lower case.
+_OUT_OF_MEMORY = (
+    'out of memory',  # torch.OutOfMemoryError, 'CUDA error: out of memory', 'MPS backend out of memory', 'hipErrorOutOfMemory'
+    'erroroutofmemory',
+    "can't allocate memory",  # torch's DefaultCPUAllocator
+    'cannot allocate memory',  # errno ENOMEM, oneDNN through OpenVINO
+    'failed to allocate memory',  # ONNX Runtime's arena
+    'could not allocate memory',
+    'not enough memory',  # DefaultCPUAllocator on Windows
+    'cudnn_status_alloc_failed', 'cudnn_status_internal_error_host_allocation_failed',
+    'cublas_status_alloc_failed', 'cusolver_status_alloc_failed', 'cufft_alloc_failed',
+    'std::bad_alloc', 'bad allocation',  # what C++ raises, by whichever library
+)
 
 
 def keep_freed_memory() -> None:
@@ -20,3 +36,18 @@ def keep_freed_memory() -> None:
     if hasattr(libc, 'gnu_get_libc_version'):
         libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a CPU or a GPU has not enough memory, whoever raised it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError':  # torch's: torch is not imported here
+        return True
+    message = str(error).lower()
+    return not isinstance(error, VapsrError) and any(words in message for words in _OUT_OF_MEMORY)
+
+
+def is_of_a_gpu(error: BaseException) -> bool:
+    """Whether an error of `is_out_of_memory` is about a GPU's memory."""
+    message = str(error).lower()
+    return type(error).__name__ == 'OutOfMemoryError' or any(
+        words in message for words in ('cuda', 'cudnn', 'cublas', 'cusolver', 'cufft', 'hip', 'mps backend'))

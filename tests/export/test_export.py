@@ -15,7 +15,7 @@ from tests.inference.export_helpers import SMALL, save, small_network
 from vapsr_arch import __version__
 from vapsr_arch.archs.vapsr_arch import VapSR
 from vapsr_arch.engines.graph_forms import for_onnxruntime, for_openvino
-from vapsr_arch.engines.graphs import metadata
+from vapsr_arch.engines.graphs import OPSETS, metadata
 from vapsr_arch.engines.loading import load_engine
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.export import files as export
@@ -101,6 +101,30 @@ def test_the_command_writes_files_that_engines_read(folder: Path, vapsr: Callabl
         'Error: out/a.onnx and out/VapSR-S.xml and out/VapSR-S.bin exists: choose another name, or add --force to replace '
         'it\n')
     assert vapsr('export', 'VapSR-S.pth', '-o', 'out/a.onnx', '--force').code == 0
+
+
+@pytest.mark.parametrize('opset', OPSETS)
+def test_every_opset_is_run(folder: Path, opset: int) -> None:
+    """`export_onnx` has ONNX Runtime run each."""
+    onnx = pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    for name in SMALL if opset in (min(OPSETS), 16, 18) else ('VapSR-S',):
+        network = small_network(name)
+        export.export_onnx(network, Path('a.onnx'), metadata(network), opset=opset)
+        model = onnx.load('a.onnx')
+        onnx.checker.check_model(model, full_check=True)
+        assert [entry.version for entry in model.opset_import if not entry.domain] == [opset]
+        operators = Counter(node.op_type for node in model.graph.node)
+        assert (operators['Gelu'] > 0) <= (opset >= 20) and (operators['LayerNormalization'] > 0) <= (opset >= 17)
+
+
+def test_the_command_takes_an_opset(folder: Path, vapsr: Callable[..., Finished]) -> None:
+    onnx = pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    save(folder, 'VapSR-S')
+    assert vapsr('export', 'VapSR-S.pth', '-o', 'a.onnx', '--opset', '15', '--fp16').code == 0
+    assert onnx.load('a.onnx').opset_import[0].version == 15
+    assert vapsr('export', 'VapSR-S.pth', '-o', 'b.onnx', '--opset', '12').code == 2
 
 
 @pytest.mark.parametrize('name', ['VapSR', 'IMDN', 'RFDN', 'BSRN', 'BSRN_S', 'PAN'])

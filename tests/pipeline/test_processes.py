@@ -192,11 +192,13 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize('visible, gpu', [(2, 1), (1, 0)])
 def test_slurm(visible: int, gpu: int, slurm: None, monkeypatch: pytest.MonkeyPatch) -> None:
     met = []
-    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend, timeout: met.append((backend, timeout.seconds)))
+    monkeypatch.setattr(torch.distributed, 'init_process_group',
+                        lambda backend, timeout, device_id: met.append((backend, timeout.seconds, device_id)))
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: visible)
     monkeypatch.setattr(torch.cuda, 'set_device', met.append)
     distributed.init_dist('slurm', on_gpu=True, port=1234, timeout=7)
-    assert met == [gpu, ('nccl', 7)]
+    device = torch.device('cuda', gpu)
+    assert met == [device, ('nccl', 7, device)]
     meeting = [os.environ[name] for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')]
     assert meeting == ['3', '4', '1', 'node3', '1234']
 

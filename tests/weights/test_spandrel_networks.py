@@ -135,12 +135,12 @@ def test_spandrel_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         build_network('net.pth')
 
 
-def test_a_precision_that_the_network_lacks_is_refused() -> None:
+def test_a_precision_that_the_network_lacks_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     save('SwinIR')
     with pytest.raises(VapsrError, match='SwinIR does not compute in fp16: choose one of fp32, bf16'):
         load_engine('net.pth', device='cpu', precision='fp16')
-    with pytest.raises(VapsrError, match='this network does not compute in bf16: choose the precision fp32'):
-        load_engine('net.pth', device='cpu', precision='bf16')  # though spandrel says so
+    assert load_engine('net.pth', device='cpu', precision='bf16').dtype == torch.float32  # though spandrel says it could
+    assert 'torch in bf16 on the CPU does not work on this machine' in caplog.text
     save('Compact')
     assert load_engine('net.pth', device='cpu', precision='bf16')(torch.rand(1, 3, 20, 20)).shape == (1, 3, 60, 60)
 

@@ -20,6 +20,8 @@ def export(
     torch_export: Annotated[Path | None, typer.Option(metavar='FILE.pt2', help='Write a file of torch.export, too.')] = None,
     fp16: Annotated[bool, typer.Option('--fp16', help='Compute in fp16 inside the ONNX file; store the weights in fp16 in '
                                        "OpenVINO's. Images stay float32.")] = False,
+    opset: Annotated[int, typer.Option(min=13, max=20, metavar='N', help="The version of the ONNX file's operators, 13 to 20: "
+                                       'older ones for programs that do not know the newest.')] = 20,
     scale: Annotated[int | None, typer.Option(metavar='N', help='The scale, where the weights do not determine it.')] = None,
     param_key: ParamKey = None,
     opt: OptFile = None,
@@ -55,7 +57,7 @@ def export(
         or build_network(source, scale, param_key, log=print)
     facts = metadata(network, source, 'fp16' if fp16 else 'fp32')
     if out:
-        print(f'{out}: within {exports.export_onnx(network, out, facts, fp16):.1e} of torch')
+        print(f'{out}: within {exports.export_onnx(network, out, facts, fp16, opset):.1e} of torch')
     if folder_file:
         print(f'{folder_file}: within {exports.export_openvino(network, folder_file, facts, fp16):.1e} of torch')
     if torch_export:

@@ -33,7 +33,8 @@ def upscale(
     kind: Annotated[Literal['png', 'jpeg', 'webp', 'tiff', 'bmp'] | None, typer.Option(
         '--format', help="The outputs' format; by default each input's. JPEG and WebP are written with quality 95.")] = None,
     force: Annotated[bool, typer.Option('--force', help='Overwrite outputs that are there; else they are kept.')] = False,
-    device: Annotated[Literal['auto', 'cpu', 'cuda'], typer.Option(help='Where to run; auto takes a GPU if there is one.')]
+    device: Annotated[Literal['auto', 'cpu', 'cuda', 'mps'], typer.Option(help='Where to run; auto takes a CUDA GPU if there is '
+                                                                               'one, mps is the GPU of a Mac.')]
     = 'auto',
     precision: Annotated[Literal['fp32', 'bf16', 'fp16'], typer.Option(help='What the network computes in.')] = 'fp32',
     engine: Annotated[Literal['torch', 'compile', 'openvino', 'onnxruntime'], typer.Option(help='What runs the network.')]

@@ -17,7 +17,8 @@ from vapsr_arch.archs.vapsr_arch import VapSR
 from vapsr_arch.downloads import file_sum
 from vapsr_arch.weights.networks import infer
 
-OPSET = 20  # the first with Gelu as one operator
+OPSET = 20  # the first with Gelu as one operator; LayerNormalization is one since 17
+OPSETS = range(13, OPSET + 1)
 
 
 class _HalfInside(nn.Module):
@@ -70,27 +71,28 @@ def _scale_argument(arguments: Mapping[str, object], scale: int) -> dict[str, in
     return {key: scale for key in ('scale', 'upscale') if key in arguments}  # PAN's weights are the same for x2 and x3
 
 
-def onnx_model(network: nn.Module, facts: Mapping[str, str], fp16: bool = False) -> bytes:
+def onnx_model(network: nn.Module, facts: Mapping[str, str], fp16: bool = False, opset: int = OPSET) -> bytes:
     """A network as an ONNX model: `image` to `enlarged`, float32, with dynamic batch, height and width.
 
     Args:
         network: A network, with what `weights.described` gives it.
         facts: The model's metadata.
         fp16: Whether it computes in fp16.
+        opset: The version of ONNX's operators, of `OPSETS`. What an older one lacks is made of several basic operators.
     """
     import onnx
     side = max(graph_min_size(network), 24)
     image = torch.rand(2, network.num_in_ch, side, side + 8)
     model = onnx.load_model_from_string(trace(_HalfInside(network) if fp16 else network, [image], {
         'image': {0: 'batch', 2: 'height', 3: 'width'},
-        'enlarged': {0: 'batch', 2: 'enlarged_height', 3: 'enlarged_width'}}))
+        'enlarged': {0: 'batch', 2: 'enlarged_height', 3: 'enlarged_width'}}, opset))
     if isinstance(network, VapSR):
         _name_sizes(model.graph, onnx.TensorProto.FLOAT16 if fp16 else onnx.TensorProto.FLOAT)
     onnx.helper.set_model_props(model, dict(facts))
     return model.SerializeToString()
 
 
-def trace(module: nn.Module, inputs: Sequence[Tensor], axes: Mapping[str, Mapping[int, str]]) -> bytes:
+def trace(module: nn.Module, inputs: Sequence[Tensor], axes: Mapping[str, Mapping[int, str]], opset: int = OPSET) -> bytes:
     """A module as an ONNX model, without metadata.
 
     The older of torch's exporters makes it, which traces: the operators are the newer's but for some of shapes, in a tenth of
@@ -100,12 +102,13 @@ def trace(module: nn.Module, inputs: Sequence[Tensor], axes: Mapping[str, Mappin
         module: The module, of one output.
         inputs: Examples of what it takes.
         axes: The dynamic dimensions, by the names of the inputs and of the output, which come last.
+        opset: As for `onnx_model`.
     """
     buffer = io.BytesIO()
     *names, output = axes
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # the trace leaves out the checks of the input's size; the exporter is the older
-        torch.onnx.export(module.eval(), tuple(inputs), buffer, dynamo=False, opset_version=OPSET, input_names=names,
+        torch.onnx.export(module.eval(), tuple(inputs), buffer, dynamo=False, opset_version=opset, input_names=names,
                           output_names=[output], dynamic_axes=axes)
     return buffer.getvalue()
 

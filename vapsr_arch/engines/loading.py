@@ -9,7 +9,6 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from vapsr_arch.archs import NETWORKS
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.weights.described import described
 from vapsr_arch.weights.names import find_weights
@@ -17,6 +16,7 @@ from vapsr_arch.weights.networks import build_network
 
 ENGINES = ('torch', 'compile', 'openvino', 'onnxruntime')
 PRECISIONS = ('fp32', 'bf16', 'fp16')
+DEVICES = ('auto', 'cpu', 'cuda', 'mps')
 GRAPHS = ('.onnx', '.xml')  # ONNX, OpenVINO
 
 
@@ -45,7 +45,7 @@ class Engine(Protocol):
             x: N x num_in_ch x H x W, float32, values in [0, 1], RGB, on the CPU. H and W of min_size and more.
 
         Returns:
-            N x C x (scale H) x (scale W), float32, values about [0, 1], not clipped, on the CPU.
+            N x C x (scale H) x (scale W), float32, values about [0, 1], not clipped, on the device of the network.
 
         Raises:
             ValueError: x has another number of dimensions or channels, or is too small.
@@ -64,8 +64,9 @@ def load_engine(weights: str | os.PathLike | nn.Module, *, scale: int | None = N
             torch, of any kind, which the engine takes over: N x C x H x W in [0, 1] to N x C x sH x sW, C being 1 or 3.
         scale: Output size over input size; None for the one that the weights determine, as for `build_network`.
         param_key: The key of the checkpoint that the weights lie under; None for the EMA's if there are any.
-        device: `cpu`, `cuda`, or `auto` for a GPU if there is one and the engine can use it.
-        precision: What the network computes in: `fp32`, `bf16` or `fp16`. Input and output are float32 in any case.
+        device: `cpu`, `cuda`, `mps`, or `auto` for a CUDA GPU if there is one that works and the engine can use it.
+        precision: What the network computes in: `fp32`, `bf16` or `fp16`. Input and output are float32 in any case. Where the
+            network fails in a short type on a small image, a warning says so and it computes in float32.
         engine: `torch`; `compile`, torch.compile, which takes its time at the first image; `openvino` or `onnxruntime`,
             which compute on the CPU.
         log: What is told which weights are taken from a checkpoint, as for `build_network`.
@@ -75,7 +76,7 @@ def load_engine(weights: str | os.PathLike | nn.Module, *, scale: int | None = N
             them so.
     """
     for what, value, known in (('engine', engine, ENGINES), ('precision', precision, PRECISIONS),
-                               ('device', device, ('auto', 'cpu', 'cuda'))):
+                               ('device', device, DEVICES)):
         if value not in known:
             raise VapsrError(f'there is no {what} {value!r}: choose one of {", ".join(known)}')
     path = None if isinstance(weights, nn.Module) else find_weights(weights)
@@ -91,35 +92,20 @@ def load_engine(weights: str | os.PathLike | nn.Module, *, scale: int | None = N
     if on_torch:
         from vapsr_arch.engines import torch_engines
         make = torch_engines.TorchEngine if engine == 'torch' else torch_engines.CompiledEngine
-        made = make(network, _device(device, precision), precision)
-        if precision != 'fp32' and not isinstance(network, tuple(NETWORKS.values())):
-            _try(made, precision)
-        return made
+        return make(network, _device(device, precision), precision, or_cpu=device == 'auto')
     return _onnx_engine(network, precision, engine)
 
 
-def _try(engine: Engine, precision: str) -> None:
-    """Upscales a small image, of which networks of others may be unable in short types.
-
-    Raises:
-        VapsrError: The network fails.
-    """
-    side = max(engine.min_size, 16)
-    try:
-        engine(torch.full((1, engine.num_in_ch, side, side), 0.5))
-    except RuntimeError as error:
-        raise VapsrError(f'this network does not compute in {precision}: choose the precision fp32 '
-                         f'({str(error).splitlines()[0]})') from None
-
-
 def _device(device: str, precision: str) -> str:
-    """The device that torch works on, `cpu` or `cuda`.
+    """The device that torch works on, `cpu`, `cuda` or `mps`.
 
     Raises:
         VapsrError: It is not there, or has no such precision.
     """
     if device == 'cuda' and not torch.cuda.is_available():
         raise VapsrError('there is no CUDA GPU that torch can use here: choose the device cpu')
+    if device == 'mps' and not torch.backends.mps.is_available():
+        raise VapsrError('there is no GPU of a Mac that torch can use here (MPS): choose the device cpu')
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if device == 'cpu' and precision == 'fp16' and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
@@ -133,7 +119,7 @@ def _check_onnx(engine: str, device: str, path: Path | None) -> None:
     Raises:
         VapsrError: It is not installed, or is asked to use a GPU.
     """
-    if device == 'cuda':
+    if device in ('cuda', 'mps'):
         raise VapsrError(f'the engine {engine} computes on the CPU here: choose the engine torch or compile for a GPU')
     if importlib.util.find_spec(engine) is None:
         raise VapsrError(f'the engine {engine} is not installed: `pip install {engine}`')
@@ -156,12 +142,15 @@ def _graph_engine(path: Path, scale: int | None, device: str, precision: str, en
 
 def _onnx_engine(network: nn.Module, precision: str, engine: str) -> Engine:
     from vapsr_arch.engines import onnx_engines
+    from vapsr_arch.engines.forms import Form, first_sound, trial
     from vapsr_arch.engines.fused_onnx import fused_engine
     from vapsr_arch.engines.graph_forms import for_onnxruntime, for_openvino
     from vapsr_arch.engines.graphs import metadata, onnx_model
-    fused = fused_engine(network, precision, engine)
-    if fused:
-        return fused
     rewrite, make = ((for_openvino, onnx_engines.OpenVinoEngine) if engine == 'openvino'
                      else (for_onnxruntime, onnx_engines.OnnxRuntimeEngine))
-    return make(onnx_model(rewrite(network), metadata(network)), precision)
+    forms = [Form(f'{make.NAME} in {kind}', kind, lambda kind=kind: make(onnx_model(rewrite(network), metadata(network)), kind))
+             for kind in dict.fromkeys((precision, 'fp32'))]
+    fused = fused_engine(network, precision, engine)
+    if fused:
+        forms.insert(0, Form(f'the fused attention block in {precision} with {make.NAME}', precision, lambda: fused))
+    return first_sound(forms, *trial(network.eval()))

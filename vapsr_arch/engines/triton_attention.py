@@ -10,18 +10,25 @@ multiply-adds, 3.0 ps (33.5 T/s) and 16 ps (6.4 T/s) at the least. So there are 
 """
 
 import copy
+import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from vapsr_arch.archs.vapsr_arch import Attention
 
-try:
-    from vapsr_arch.engines.triton_depthwise import depthwise5x5
-except ModuleNotFoundError:  # a CPU build of torch brings no triton
-    depthwise5x5 = None
-
 TYPES = (torch.float16, torch.bfloat16, torch.float32)
+
+
+@functools.cache
+def kernel() -> Callable[..., Tensor] | None:
+    """The kernel, or None without triton, which a CPU build of torch does not bring; its import takes a part of a second."""
+    try:
+        from vapsr_arch.engines.triton_depthwise import depthwise5x5
+    except ModuleNotFoundError:
+        return None
+    return depthwise5x5
 
 
 class FusedAttention(Attention):
@@ -41,7 +48,7 @@ class FusedAttention(Attention):
             conv.weight.data = conv.weight.data.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if depthwise5x5 is None or not x.is_cuda or x.dtype not in TYPES or torch.is_grad_enabled():
+        if not x.is_cuda or x.dtype not in TYPES or torch.is_grad_enabled() or kernel() is None:
             return super().forward(x)
         with torch.cuda.device(x.device):  # Triton starts its kernels on the current one
             return self.fused(x)
@@ -50,8 +57,8 @@ class FusedAttention(Attention):
         """What `forward` gives, by the kernels."""
         x = x.contiguous(memory_format=torch.channels_last)
         y = self.pointwise(x).contiguous(memory_format=torch.channels_last)
-        y = depthwise5x5(y, self.depthwise.weight, self.depthwise.bias)
-        return depthwise5x5(y, self.depthwise_dilated.weight, self.depthwise_dilated.bias, dilation=3, gate=x)
+        y = kernel()(y, self.depthwise.weight, self.depthwise.bias)
+        return kernel()(y, self.depthwise_dilated.weight, self.depthwise_dilated.bias, dilation=3, gate=x)
 
 
 def fuse_attention(network: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.engines.graph_forms import for_onnxruntime, for_openvino
-from vapsr_arch.engines.graphs import graph_min_size, network_name, onnx_model
+from vapsr_arch.engines.graphs import OPSET, graph_min_size, network_name, onnx_model
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 
@@ -79,11 +79,11 @@ def _foreign_explained(out: Path, network: nn.Module) -> Iterator[None]:
                          f'{reason}') from None
 
 
-def export_onnx(network: nn.Module, out: Path, facts: Mapping[str, str], fp16: bool = False) -> float:
+def export_onnx(network: nn.Module, out: Path, facts: Mapping[str, str], fp16: bool = False, opset: int = OPSET) -> float:
     """Writes an ONNX file that ONNX Runtime has run; returns and raises as `check`. Arguments are those of `onnx_model`."""
     from vapsr_arch.engines.onnx_engines import OnnxRuntimeEngine
     with _foreign_explained(out, network), written_whole(out) as temporary:
-        temporary.write_bytes(onnx_model(for_onnxruntime(network), facts, fp16))
+        temporary.write_bytes(onnx_model(for_onnxruntime(network), facts, fp16, opset))
         return check(out, OnnxRuntimeEngine(temporary, 'fp32'), network, 'fp16' if fp16 else 'fp32')
 
 

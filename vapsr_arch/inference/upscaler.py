@@ -14,12 +14,13 @@ from vapsr_arch.archs.common import tiles
 from vapsr_arch.archs.common.self_ensemble import self_ensembled
 from vapsr_arch.engines.loading import Engine, load_engine
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.inference import gpu_tiles
+from vapsr_arch.memory import is_out_of_memory
 from vapsr_arch.weights.names import default_weights
 
 AUTO_HALO = 48  # what is further away changes fewer than 1 of 10,000 pixels, by one grey level: the README has the measurements
 _CPU_TILE = 384  # of larger ones the activations leave the caches; of smaller ones more is halo
 _SMALLEST_TILE = 16  # with a halo around it, smaller ones save no memory
-_GPU_BYTES_A_PIXEL = 8192  # of memory that a network takes for an LR pixel, generously
 _LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
 
 
@@ -58,7 +59,7 @@ class Upscaler:
 
     def __init__(self, weights: str | os.PathLike | nn.Module | None = None, *, scale: int | None = None,
                  param_key: str | None = None,
-                 device: Literal['auto', 'cpu', 'cuda'] = 'auto', precision: Literal['fp32', 'bf16', 'fp16'] = 'fp32',
+                 device: Literal['auto', 'cpu', 'cuda', 'mps'] = 'auto', precision: Literal['fp32', 'bf16', 'fp16'] = 'fp32',
                  engine: Literal['torch', 'compile', 'openvino', 'onnxruntime'] = 'torch',
                  tile: int | Literal['auto'] = 'auto', halo: int | Literal['auto', 'full'] = 'auto',
                  self_ensemble: bool = False, log: Callable[[str], None] | None = None) -> None:
@@ -115,29 +116,46 @@ class Upscaler:
             self._enlarge(alpha, canvas[..., -1:], _range_around(alpha), lambda share: progress((share + 1) / 2))
         return canvas[..., 0] if image.ndim == 2 else canvas
 
-    def _automatic_tile(self) -> int:
+    def _device(self) -> torch.device:
+        """Where the engine computes; ONNX engines do not say, and do it on the CPU."""
+        return torch.device(getattr(self.engine, 'device', 'cpu'))
+
+    def _automatic_tile(self) -> int | None:
+        """The tile for images of any size; None on a CUDA GPU, where it is measured with the first image that is larger."""
         if not self.engine.tiles:
             return sys.maxsize
-        if torch.device(getattr(self.engine, 'device', 'cpu')).type == 'cpu':  # ONNX engines have none
-            return _CPU_TILE
-        free, _ = torch.cuda.mem_get_info()
-        return max(_SMALLEST_TILE, min(1024, int((free / 2 / _GPU_BYTES_A_PIXEL) ** 0.5)))
+        return None if self._device().type == 'cuda' else _CPU_TILE
+
+    def _tile_for(self, image: np.ndarray) -> int:
+        """The tile for an image, H x W x 1 or 3."""
+        if self._tile is not None:
+            return self._tile
+        first = gpu_tiles.FIRST_TILE
+        halo = self._halo_for(*image.shape[:2], first)
+        window = image[:first + 2 * halo, :first + 2 * halo]
+        if window.shape == image.shape:
+            return first
+        pixels = self._normalised(window)
+        use = gpu_tiles.measured(lambda: self._run(pixels), self._device())
+        self._tile = gpu_tiles.fitting_tile(use, window.shape[0] * window.shape[1], halo, _SMALLEST_TILE)
+        return self._tile
 
     def _enlarge(self, image: np.ndarray, canvas: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None,
                  progress: Callable[[float], None]) -> None:
         """Fills `canvas` from `image`, with smaller tiles if memory needs it; arguments as for `_enlarge_tile`."""
         height, width = image.shape[:2]
+        tile = gpu_tiles.FIRST_TILE  # if memory runs out while it is measured
         while True:
-            tile = self._tile
             try:
-                done = 0
-                for part in tiles.tiles(height, width, tile, self._halo_for(height, width), self.engine.min_size):
+                tile, done = self._tile_for(image), 0
+                halo = self._halo_for(height, width, tile)
+                for part in tiles.tiles(height, width, tile, halo, self.engine.min_size):
                     self._enlarge_tile(image, canvas, limits, part)
                     done += part.area
                     progress(done / (height * width))
                 return
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+            except Exception as error:  # each runtime has its own kinds
+                if not is_out_of_memory(error):
                     raise
             if tile == sys.maxsize:
                 raise VapsrError('there is not enough memory for the whole image, which this network is to see at once: take a '
@@ -145,20 +163,20 @@ class Upscaler:
             smaller = min(tile, max(height, width)) // 2
             if smaller < _SMALLEST_TILE:
                 raise VapsrError(f'there is not enough memory to enlarge even {2 * smaller}x{2 * smaller} pixels at a time')
-            if smaller < self._tile:
+            if self._tile is None or smaller < self._tile:
                 self._tile = smaller
                 self._log(f'memory ran out: going on with tiles of {smaller} pixels in place of {tile}')
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
 
-    def _halo_for(self, height: int, width: int) -> int:
+    def _halo_for(self, height: int, width: int, tile: int) -> int:
         reach = self.engine.halo
         if self._halo != 'full':
             halo = AUTO_HALO if self._halo == 'auto' else self._halo
             return halo if reach is None else min(halo, reach)
-        if reach is None and max(height, width) > self._tile:
+        if reach is None and max(height, width) > tile:
             raise VapsrError(f'an output pixel of this network depends on the whole picture, which does not fit into a tile of '
-                             f'{self._tile} pixels: there is no full halo; give --halo N, or a larger --tile')
+                             f'{tile} pixels: there is no full halo; give --halo N, or a larger --tile')
         return reach or 0
 
     def _enlarge_tile(self, image: np.ndarray, canvas: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None,
@@ -180,14 +198,18 @@ class Upscaler:
                 target[...] = low
                 return
         seen = image[rows.start:rows.stop, columns.start:columns.stop]
-        full = np.iinfo(image.dtype).max
-        result = self._run(np.divide(seen, full, dtype=np.float32))
+        result = self._run(self._normalised(seen))
         top, left = (rows.first - rows.start) * self.scale, (columns.first - columns.start) * self.scale
         result = result[:, :, top:top + target.shape[0], left:left + target.shape[1]]
         if image.shape[2] < result.shape[1]:
-            result = (result * _LUMA).sum(1, keepdim=True)
-        values = result[0].clamp(0, 1).mul_(full).round_().permute(1, 2, 0).numpy().astype(image.dtype)
+            result = (result * _LUMA.to(result.device)).sum(1, keepdim=True)
+        values = _quantised(result[0].permute(1, 2, 0), image.dtype)
         target[...] = values if limits is None else values.clip(low, high)
+
+    @staticmethod
+    def _normalised(image: np.ndarray) -> np.ndarray:
+        """An image of integers as float32 in [0, 1]."""
+        return np.divide(image, np.iinfo(image.dtype).max, dtype=np.float32)
 
     def _run(self, pixels: np.ndarray) -> Tensor:
         """Runs the network on H x W x 1 or 3 values in [0, 1]; returns 1 x 3 x sH x sW, or as many channels as there were
@@ -207,6 +229,14 @@ class Upscaler:
         return result if self.engine.num_in_ch == 3 else result.transpose(0, 1)
 
 
+def _quantised(values: Tensor, dtype: np.dtype) -> np.ndarray:
+    """Values about [0, 1] as uint8 or uint16, clamped and rounded on their device, of which integers leave fewer bytes."""
+    values = values.clamp(0, 1).mul_(np.iinfo(dtype).max).round_()
+    if dtype == np.uint8:
+        return values.to(torch.uint8).cpu().numpy()
+    return values.to(torch.int32).to(torch.int16).cpu().numpy().view(np.uint16)  # not every device has uint16
+
+
 def _visible_colours(image: np.ndarray) -> np.ndarray:
     """An image without its alpha, and with the nearest visible colours in place of wholly transparent ones."""
     colours, hidden = image[..., :-1], image[..., -1] == 0
@@ -224,7 +254,3 @@ def _range_around(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     alpha = np.ascontiguousarray(alpha[..., 0])
     window = np.ones((3, 3), np.uint8)
     return cv2.erode(alpha, window)[..., None], cv2.dilate(alpha, window)[..., None]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or 'allocate memory' in str(error)

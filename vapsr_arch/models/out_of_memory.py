@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.memory import is_of_a_gpu, is_out_of_memory
 
 
 @contextmanager
 def memory_explained(what: str, remedy: str) -> Iterator[None]:
-    """Turns torch's errors of a GPU or a CPU without memory into a sentence.
+    """Turns errors of a GPU or a CPU without memory into a sentence.
 
     Args:
         what: What was being done.
@@ -22,13 +21,10 @@ def memory_explained(what: str, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            device = 'the GPU'
-        elif "DefaultCPUAllocator: can't allocate memory" in str(error):
-            device = 'the machine'
-        else:
+    except Exception as error:
+        if not is_out_of_memory(error):
             raise
+        device = 'the GPU' if is_of_a_gpu(error) else 'the machine'
         raise VapsrError(f'{device} has not enough memory for {what}: {remedy}') from None
 
 

@@ -2,7 +2,6 @@
 
 import datetime
 import logging
-import resource
 import sys
 import time
 from typing import Any
@@ -11,6 +10,11 @@ import torch
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from tqdm import tqdm
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows, whose processes do not tell how much memory they had
+    resource = None
 
 
 class TrainingLog:
@@ -53,17 +57,21 @@ class TrainingLog:
             for name, value in curves.items():
                 self.tb_logger.add_scalar(f'losses/{name}' if name.startswith('l_') else name, value, iteration)
         self.logged_at.append(time.monotonic())
+        memory = self._memory()
         skipped = values.pop('skipped_steps', 0)  # of models that have a guard
         fields = [f'iter {iteration:,}/{self.total_iter:,}', *(f'{name} {value:.4e}' for name, value in values.items()),
                   'lr ' + ' '.join(f'{lr:.3e}' for lr in lrs), f'{1 / seconds:.3g} it/s',
-                  f'{self.samples / seconds:.3g} samples/s', f'data {data / seconds:.0%}', f'{self._memory() / 1e9:.1f} GB',
+                  f'{self.samples / seconds:.3g} samples/s', f'data {data / seconds:.0%}',
+                  *([] if memory is None else [f'{memory / 1e9:.1f} GB']),
                   f'ETA {self._time_left(iteration)}']
         get_root_logger().info(', '.join(fields + [f'skipped_steps {skipped:,}'] * bool(skipped)))
 
-    def _memory(self) -> int:
-        """The most bytes that were in use, on the GPU or else by this process."""
+    def _memory(self) -> int | None:
+        """The most bytes that were in use, on the GPU or else by this process; None where the system does not say."""
         if self.on_gpu:
             return torch.cuda.max_memory_allocated()
+        if resource is None:
+            return None
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
     def _time_left(self, iteration: int) -> datetime.timedelta | str:

@@ -78,9 +78,11 @@ def init_dist(launcher: str, on_gpu: bool, port: int | None = None, timeout: int
         if local_rank >= present and not own_gpu_alone:
             raise OptionsError(f'--launcher {launcher}: {local_rank + 1} processes or more on this machine, but torch finds '
                                f'{present} CUDA GPUs: start as many processes as there are GPUs, or set num_gpu: 0')
-        torch.cuda.set_device(0 if own_gpu_alone else local_rank)
+        device = torch.device('cuda', 0 if own_gpu_alone else local_rank)
+        torch.cuda.set_device(device)
     try:
-        distributed.init_process_group('nccl' if on_gpu else 'gloo', timeout=timedelta(seconds=timeout))
+        distributed.init_process_group('nccl' if on_gpu else 'gloo', timeout=timedelta(seconds=timeout),
+                                       device_id=device if on_gpu else None)
     except (RuntimeError, ValueError) as error:
         raise VapsrError(f'the {os.environ["WORLD_SIZE"]} processes do not meet at {os.environ["MASTER_ADDR"]}:'
                          f'{os.environ["MASTER_PORT"]}: {str(error).splitlines()[0]}') from None

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -10,6 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vapsr_arch.errors import VapsrError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows; runs go unguarded there
+    fcntl = None
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that have none; runs go unguarded there
 
@@ -60,7 +64,8 @@ def _take(path: Path) -> int:
         except FileNotFoundError:  # a run that ended has removed the folder
             continue
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 return descriptor

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from vapsr_arch.archs.common.float32 import use_exact_float32
 from vapsr_arch.files import full_disk_explained
 from vapsr_arch.memory import keep_freed_memory
 from vapsr_arch.models.stopping import ended_at_once, stop_signals
@@ -49,6 +50,8 @@ def train(option_file: str | Path, *, launcher: str = 'none', auto_resume: bool 
 def test(option_file: str | Path, *, launcher: str = 'none', force_yml: Sequence[str] = (), plugins: Sequence[str] = ()) -> None:
     """Tests a checkpoint as an option file says; results are written under the current folder.
 
+    float32 is computed without TF32, so that scores do not depend on the GPU.
+
     Args:
         option_file, launcher, force_yml, plugins: As for `train`.
 
@@ -61,6 +64,7 @@ def test(option_file: str | Path, *, launcher: str = 'none', force_yml: Sequence
 
         from vapsr_arch.pipeline.patches import applied
         from vapsr_arch.pipeline.run import Run
+    use_exact_float32()
     with together():
         run = Run(option_file, False, launcher=launcher, force_yml=force_yml, plugins=plugins)
         with _alone('results', run.name, launcher), applied(run):

@@ -22,6 +22,7 @@ from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
 from fvcore.nn.jit_analysis import JitModelAnalysis
 from torch import Tensor, nn
 
+from vapsr_arch.archs.common.float32 import use_exact_float32
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.pipeline.imports import make_basicsr_importable
 from vapsr_arch.report.children import ending, run_child
@@ -91,7 +92,8 @@ def latency(network: nn.Module, input_size: tuple[int, int] = (180, 320), device
     """Times forward passes of one image, after a warm-up, and takes the median.
 
     On a CPU by the wall clock, with the threads torch is set to; on a GPU by CUDA events, without the transfer of the
-    image. Weights and image are float32 and channels_last, as `VapSRModel` has them.
+    image. Weights and image are float32 and channels_last, as `VapSRModel` has them; cuDNN chooses its algorithms by trial
+    and without TF32, as in a test.
 
     Args:
         network: The network.
@@ -121,11 +123,12 @@ def _cpu_seconds(network: nn.Module, image: Tensor) -> float:
 
 
 def _gpu_seconds(network: nn.Module, image: Tensor) -> float:
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    network(image)
-    end.record()
-    end.synchronize()
+    with torch.cuda.device(image.device):  # whose events and stream these are
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        network(image)
+        end.record()
+        end.synchronize()
     return start.elapsed_time(end) / 1000
 
 
@@ -198,7 +201,9 @@ def _forward_once(network: nn.Module, input_size: tuple[int, int], device: str) 
 
 
 def _copy(network: nn.Module, input_size: tuple[int, int], device: str) -> tuple[nn.Module, Tensor]:
-    """A copy of the network on a device, in evaluation mode, and an image for it."""
+    """A copy of the network on a device, in evaluation mode, and an image for it; torch is set as in a test."""
+    use_exact_float32()
+    torch.backends.cudnn.benchmark = True  # basicsr/test.py:15
     network = copy.deepcopy(network).eval().to(device, torch.float32, memory_format=torch.channels_last)
     image = torch.rand(1, getattr(network, 'num_in_ch', 3), *input_size, device=device)
     return network, image.contiguous(memory_format=torch.channels_last)
