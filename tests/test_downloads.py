@@ -188,7 +188,7 @@ def test_commands_without_a_network(command: tuple, url: str, path: str, tmp_pat
         mirror = f'http://127.0.0.1:{unused.getsockname()[1]}'
         code, output = vapsr_output(*command, '--out', tmp_path, '--mirror', mirror)
     assert code == 1
-    assert re.fullmatch(rf'Error: {mirror}/{re.escape(url)} cannot be downloaded \(.*\): run again to go on, or put the file at '
+    assert re.fullmatch(rf'Error: {mirror}/{re.escape(url)} cannot be downloaded \(.*\): run again to resume, or put the file at '
                         rf'{tmp_path}/{re.escape(path)}', output.splitlines()[-1])
 
 
