@@ -258,13 +258,16 @@ def _opened(archive: Path) -> Iterator[tuple[Iterator[_Member], zipfile.ZipFile 
 
 
 def _forward(file: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """A tar's members; a negative size would lead back to the one before, again and again."""
+    """A tar's members. tarfile takes a damaged header for the end; a negative size would lead back, again and again."""
     end = -1
     for info in file:
         if info.offset <= end or info.size < 0:
             raise tarfile.ReadError('a member has a negative size')
         end = info.offset
         yield info
+    file.fileobj.seek(file.offset)
+    if file.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError('it is cut off, or a header is damaged')
 
 
 def _is_plain(member: _Member) -> bool:
