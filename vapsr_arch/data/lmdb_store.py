@@ -111,6 +111,14 @@ def _is_finished(out: Path, recipe: dict[str, Any], sources: Sequence[Path], for
     return True
 
 
+def _remove(path: Path) -> None:
+    """Removes a file, a link or a folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def make_lmdb(folders: Sequence[Path], out: Path, workers: int | None = None, force: bool = False) -> None:
     """Puts a folder's images into an LMDB.
 
@@ -131,19 +139,19 @@ def make_lmdb(folders: Sequence[Path], out: Path, workers: int | None = None, fo
     sources = sources_of(folders)
     refuse_inputs(folders, [out])
     recipe = {'made_by': 'vapsr data lmdb', 'from': inputs_of(folders, out.parent)}
+    temporary = out.with_name(f'.{out.name}.tmp')
     if _is_finished(out, recipe, sources, force):
+        if temporary.is_dir():  # what it took the place of, when the run was killed then
+            with locked(temporary):
+                _remove(temporary)
         print(f'{out} is finished already: kept')
         return
-    temporary = out.with_name(f'.{out.name}.tmp')
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary.mkdir(exist_ok=True)
     with locked(temporary):
         try:
             for path in temporary.iterdir():  # of a run that was killed
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+                _remove(path)
             results = dict(run_batch(_shape, sources, 'images', workers))
             faults = [result for result in results.values() if isinstance(result, VapsrError)]
             shapes = {source: shape for source, shape in results.items() if not isinstance(shape, VapsrError)}
@@ -153,8 +161,5 @@ def make_lmdb(folders: Sequence[Path], out: Path, workers: int | None = None, fo
         except (lmdb.Error, OSError) as error:
             raise VapsrError(f'{out} cannot be written: {error}') from None
         finally:  # it is of the LMDB's size, and hidden; it may be what was at the LMDB's place before
-            if temporary.is_dir() and not temporary.is_symlink():
-                shutil.rmtree(temporary, ignore_errors=True)
-            else:
-                temporary.unlink(missing_ok=True)
+            _remove(temporary)
     raise_faults(faults, len(sources))
