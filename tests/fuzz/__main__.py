@@ -33,7 +33,7 @@ def explore_and_report(kind: str, count: int, folder: Path) -> bool:
 
     def started(case: Any) -> None:
         (folder / 'case').write_text(repr(case), encoding='utf-8', errors='backslashreplace')
-        faulthandler.dump_traceback_later(6 * LONGEST, exit=True)
+        faulthandler.dump_traceback_later(60 * LONGEST, exit=True)  # it hangs, even on a busy machine
 
     def record(case: Any, outcome: Outcome) -> None:
         nonlocal slowest, largest
