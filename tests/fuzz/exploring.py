@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.fuzz.cases import Outcome
 
-KINDS = ('checkpoints', 'options', 'stores')
+KINDS = ('checkpoints', 'images', 'options', 'stores')
 
 
 def explore(kind: str, count: int, record: Callable[[Any, Outcome], None], started: Callable[[Any], None] = repr) -> None:
