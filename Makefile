@@ -1,6 +1,7 @@
 # make install   .venv with the versions of constraints.txt
 # make demo      test and train the shipped VapSR-S on photographs; prints a table and a picture's path
 # make test      ruff and every test
+# make fuzz      10,000 damaged checkpoints, option files, images and stores each; CASES=... for another number; a report
 # make bench-train  what training gains over BasicSR's, feature by feature; some ten minutes on two idle cores
 # make bench-infer  how fast each network is on each engine, and what reduced precisions cost; an hour on two idle cores
 # make bench-tiles  what enlarging in tiles changes; PHOTOGRAPHS=... names pictures; quarter of an hour for B100
@@ -13,7 +14,7 @@ SUPPORTED := 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c $(SUPPORTED) 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install demo test lint bench-train bench-infer bench-tiles bench-weights bench-data clean
+.PHONY: install demo test lint fuzz bench-train bench-infer bench-tiles bench-weights bench-data clean
 
 install: $(VENV)/installed
 
@@ -40,6 +41,9 @@ lint: install
 
 test: lint
 	$(BIN)/pytest
+
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(or $(CASES),10000)
 
 bench-train: install
 	$(BIN)/python benchmarks/bench_train.py

@@ -1,20 +1,29 @@
 """Downloads from a server on loopback: stopped, resumed, wrong, unpacked; without a network; the authors' weights."""
 
+import contextlib
+import functools
 import hashlib
+import http.client
 import io
+import itertools
+import lzma
 import re
 import socket
 import tarfile
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Callable
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests.conftest import Handler
 from tests.data.data_helpers import contents, cut_off_at, killed_in
 from vapsr_arch.data import public_sets
-from vapsr_arch.downloads import Source, download, unpack
+from vapsr_arch.downloads import Source, _response, download, unpack
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.weights.authors import CHECKPOINTS
 
@@ -188,7 +197,7 @@ def test_commands_without_a_network(command: tuple, url: str, path: str, tmp_pat
         mirror = f'http://127.0.0.1:{unused.getsockname()[1]}'
         code, output = vapsr_output(*command, '--out', tmp_path, '--mirror', mirror)
     assert code == 1
-    assert re.fullmatch(rf'Error: {mirror}/{re.escape(url)} cannot be downloaded \(.*\): run again to go on, or put the file at '
+    assert re.fullmatch(rf'Error: {mirror}/{re.escape(url)} cannot be downloaded \(.*\): run again to resume, or put the file at '
                         rf'{tmp_path}/{re.escape(path)}', output.splitlines()[-1])
 
 
@@ -242,3 +251,177 @@ def test_weights_are_those_of_reference(reference: Path, server: ThreadingHTTPSe
     code, output = vapsr_output('weights', 'get', 'BSRN-S.pth', 'VapSR-S', '--out', tmp_path, '--mirror', server.url)
     assert code == 1 and 'licence: MIT' in output and 'has not the sha256 sum 4ca434fc' in output
     assert contents(tmp_path) == {'BSRN-S.pth': server.files['net_g_BSRN-S.pth']}
+
+
+def answers(server: ThreadingHTTPServer, respond: Callable[[Handler], None], monkeypatch: pytest.MonkeyPatch) -> Source:
+    """Has the server answer in another way than from `server.files`."""
+    monkeypatch.setattr(Handler, 'do_GET', respond)
+    return Source(f'{server.url}/file.bin')
+
+
+def endless(handler: Handler, *, length: int | None = None, in_headers: bool = False) -> None:
+    """Sends until the other side closes."""
+    handler.send_response(200)
+    if length:
+        handler.send_header('Content-Length', str(length))
+    if not in_headers:
+        handler.end_headers()
+    handler.flush_headers()
+    try:
+        while True:
+            handler.wfile.write((b'x: ' + b'x' * 1000 + b'\r\n') if in_headers else b'x' * 1000)
+    except OSError:
+        handler.close_connection = True
+
+
+@pytest.mark.parametrize('in_headers', [False, True])
+def test_a_slow_drip_has_an_end(in_headers: bool, server: ThreadingHTTPServer, tmp_path: Path,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    dripping = answers(server, functools.partialmethod(endless, in_headers=in_headers), monkeypatch)
+    clock = itertools.count(step=10**7)  # seconds between two looks at the clock
+    monkeypatch.setattr('vapsr_arch.downloads.time', SimpleNamespace(monotonic=lambda: next(clock)))
+    with pytest.raises(VapsrError, match=r'cannot be downloaded \(less than 1024 bytes a second come\): run again to resume'):
+        download(dripping, tmp_path / 'file.bin')
+    assert not (tmp_path / 'file.bin').exists()
+
+
+@pytest.mark.parametrize('length', [None, 10**6])
+def test_a_file_has_a_largest_size(length: int | None, server: ThreadingHTTPServer, tmp_path: Path,
+                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    large = answers(server, functools.partialmethod(endless, length=length), monkeypatch)._replace(limit=10**5)
+    monkeypatch.setattr('vapsr_arch.downloads._CHUNK', 1000)
+    with pytest.raises(VapsrError, match='it is of more than 100000 bytes, and the file has fewer'):
+        download(large, tmp_path / 'file.bin')
+    assert contents(tmp_path) == {}
+
+
+def test_a_server_that_breaks_off_ever_sooner_is_left(server: ThreadingHTTPServer, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter(range(10**5, 0, -1))
+
+    def breaks_off(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header('Content-Length', '200000')
+        handler.end_headers()
+        handler.wfile.write(b'x' * next(sizes))
+    with pytest.raises(VapsrError, match=r'cannot be downloaded \(the connection broke off\): run again to resume'):
+        download(answers(server, breaks_off, monkeypatch), tmp_path / 'file.bin')
+    assert next(sizes) == 10**5 - 2
+
+
+@pytest.mark.parametrize(('location', 'text'), [
+    ('ftp://127.0.0.1/x', "it redirects to 'ftp://127.0.0.1/x', and that is not followed"),
+    ('file:///etc/passwd', "it redirects to 'file:///etc/passwd', and that is not followed"),
+    ('/again', 'it redirects more than 10 times')])
+def test_redirects_that_are_not_followed(location: str, text: str, server: ThreadingHTTPServer, tmp_path: Path,
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    def redirects(handler: Handler) -> None:
+        handler.send_response(302)
+        handler.send_header('Location', location)
+        handler.end_headers()
+    with pytest.raises(VapsrError, match=re.escape(text)):
+        download(answers(server, redirects, monkeypatch), tmp_path / 'file.bin')
+
+
+def redirect(url: str, location: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that are asked for if the first one redirects."""
+    asked = []
+
+    class Opener:
+        def open(self, request: urllib.request.Request, timeout: float) -> None:
+            asked.append(request.full_url)
+            headers = http.client.HTTPMessage()
+            if len(asked) == 1:
+                headers['Location'] = location
+            raise urllib.error.HTTPError(request.full_url, 301 if len(asked) == 1 else 404, 'x', headers, io.BytesIO())
+    monkeypatch.setattr('urllib.request.build_opener', lambda *handlers: Opener())
+    with contextlib.suppress(urllib.error.HTTPError, http.client.HTTPException):
+        _response(url, {})
+    return asked
+
+
+@pytest.mark.parametrize(('url', 'location', 'last'), [
+    ('http://a/x', 'https://b/y', 'https://b/y'), ('http://a/x', 'y z', 'http://a/y%20z'), ('https://a/x', '//b/y', 'https://b/y'),
+    ('HTTPS://a/x', 'http://b/y', None), ('https://a/x', 'ftp://b/y', None), ('https://a/x', 'HTTP://b/y', None)])
+def test_redirects_stay_on_the_web_and_encrypted(url: str, location: str, last: str | None,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    assert redirect(url, location, monkeypatch) == [url] + [last] * bool(last)
+
+
+@pytest.mark.parametrize('tag', [b'\xff', b'"1"\n', b'', 'é'.encode()])
+def test_a_damaged_tag_begins_again(tag: bytes, server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    (tmp_path / '.file.bin.part').write_bytes(b'old')
+    (tmp_path / '.file.bin.tag').write_bytes(tag)
+    download(source(server), tmp_path / 'file.bin')
+    assert server.ranges == [None] and contents(tmp_path) == {'file.bin': CONTENT}
+
+
+def zip_of(compression: int, *, damaged: int | None = None, **header: int) -> bytes:
+    """A zip of two files; of the second, a byte of its content or a field of its entry in the directory is changed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w', compression) as file:
+        file.writestr('a.png', b'a')
+        file.writestr('b.png', CONTENT[:3000])
+        start = file.infolist()[1].header_offset + 30 + len('b.png')
+    content = bytearray(buffer.getvalue())
+    if damaged is not None:
+        content[start + damaged] ^= 0xff
+    entry = content.rindex(b'PK\1\2')
+    for field, value in header.items():
+        offset = {'version': 6, 'flags': 8, 'method': 10}[field]
+        content[entry + offset:entry + offset + 2] = value.to_bytes(2, 'little')
+    return bytes(content)
+
+
+@pytest.mark.parametrize(('content', 'text'), [
+    (zip_of(zipfile.ZIP_STORED, flags=1), 'b.png is encrypted'), (zip_of(zipfile.ZIP_STORED, method=99), r'is damaged \('),
+    (zip_of(zipfile.ZIP_STORED, version=99), r'is damaged \('), (zip_of(zipfile.ZIP_STORED, damaged=5), r'is damaged \('),
+    (zip_of(zipfile.ZIP_DEFLATED, damaged=5), r'is damaged \('), (zip_of(zipfile.ZIP_BZIP2, damaged=30), r'is damaged \('),
+    (zip_of(zipfile.ZIP_LZMA, damaged=4), r'is damaged \('), (zip_of(zipfile.ZIP_LZMA, damaged=60), r'is damaged \('),
+    (zipped({'a.png': b'x', 'A.PNG': b'y'}), 'A.PNG has the name of another file in it, but for case perhaps'),
+    (zipped({'é.png': b'x', 'e\u0301.png': b'y'}), 'has the name of another file in it'),
+    (zipped({'a': b'x', 'a/b': b'y'}), 'a/b has the name of another file in it'),
+    (zipped({'a/b': b'x', 'A': b'y'}), 'A has the name of another file in it'),
+    (tar({'a': b'x', './a': b'y'}), 'a has the name of another file in it'),
+    (tar({'a': b'x', 'b': b'\0' * 10**5}).replace(b'00000303240', b'77777777777'), 'a header is damaged'),
+    (lzma.compress(tar({'a': b'x'})), r'is damaged \('), (b'BZh9' + b'x' * 100, r'is damaged \(')])
+def test_archives_that_are_refused_leave_nothing(content: bytes, text: str, tmp_path: Path) -> None:
+    (tmp_path / 'archive').write_bytes(content)
+    with pytest.raises(VapsrError, match=text):
+        unpack(tmp_path / 'archive', tmp_path / 'folder', '(.*)', r'\1')
+    assert [path.name for path in tmp_path.iterdir()] == ['archive']
+
+
+@pytest.mark.parametrize('method', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zips_of_every_method_are_unpacked(method: int, tmp_path: Path) -> None:
+    (tmp_path / 'archive').write_bytes(zip_of(method))
+    assert unpack(tmp_path / 'archive', tmp_path / 'folder', '(.*)', r'\1') == 2
+    assert contents(tmp_path / 'folder') == {'a.png': b'a', 'b.png': CONTENT[:3000]}
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / 'archive', 'w', zipfile.ZIP_DEFLATED) as file:
+        for number in range(80):
+            file.writestr(f'{number}.png', bytes(2**20))
+    with pytest.raises(VapsrError, match='its files are more than 20 times as large'):
+        unpack(tmp_path / 'archive', tmp_path / 'folder', '(.*)', r'\1')
+    assert contents(tmp_path).keys() == {'archive'}
+
+
+@pytest.mark.parametrize('kind', [tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE])
+def test_special_files_are_refused(kind: bytes, tmp_path: Path) -> None:
+    info = tarfile.TarInfo('a.png')
+    info.type, info.linkname = kind, 'b.png'
+    (tmp_path / 'archive').write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(VapsrError, match=r'a\.png is a link or leads out of the folder'):
+        unpack(tmp_path / 'archive', tmp_path / 'folder', '(.*)', r'\1')
+
+
+def test_files_that_were_there_stay_when_an_archive_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'folder/mine.png').write_bytes(b'mine')
+    (tmp_path / 'folder/a.png').write_bytes(b'a')
+    (tmp_path / 'archive').write_bytes(zip_of(zipfile.ZIP_STORED, damaged=5))
+    with pytest.raises(VapsrError, match=r'is damaged \('):
+        unpack(tmp_path / 'archive', tmp_path / 'folder', '(.*)', r'\1')
+    assert contents(tmp_path / 'folder') == {'mine.png': b'mine', 'a.png': b'a'}

@@ -1,19 +1,25 @@
-"""Downloads that can be stopped and go on, and are checked before they get their name; archives unpacked safely."""
+"""Downloads that can be stopped and resumed, and are checked before they get their name; archives unpacked safely."""
 
 import hashlib
 import http.client
+import io
+import lzma
 import re
 import shutil
+import struct
 import sys
 import tarfile
+import time
+import unicodedata
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -22,13 +28,24 @@ from vapsr_arch.files import locked, written_whole
 
 _CHUNK = 2**20
 _TIMEOUT = 30  # seconds without a byte
+_PERIOD, _SLOWEST = 30, 1024  # seconds, and the bytes a second that come at least, on average, in every so many seconds
+_PROGRESS = 2**16  # bytes that a connection has brought before it broke off, for another to be tried
+_REDIRECTS = 10  # at most, one after another
+_UNPACKED = 20, 2**26  # an archive's files take this many times its size and so many bytes at most
 
 
 class Source(NamedTuple):
-    """A file on the network; `checksum` is `ALGORITHM:HEX`, or empty where none is known."""
+    """A file on the network.
+
+    Attributes:
+        url: Its address.
+        checksum: `ALGORITHM:HEX`, or empty where none is known.
+        limit: More bytes than it has: no more are taken, whatever the server sends.
+    """
 
     url: str
     checksum: str = ''
+    limit: int = 2**26
 
     @property
     def name(self) -> str:
@@ -56,6 +73,82 @@ def has_checksum(path: Path, checksum: str) -> bool:
     return not checksum or file_sum(path, algorithm) == wanted
 
 
+class _TooSlow(OSError):
+    """The server sends, but hardly anything."""
+
+
+class _Paced(io.RawIOBase):
+    """What a server sends, headers included: an error if it comes too slowly, however regularly."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self.raw, self.since, self.count = raw, time.monotonic(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        count = self.raw.readinto(buffer)
+        self.count += count
+        passed = time.monotonic() - self.since
+        if count and passed >= _PERIOD:
+            if self.count < passed * _SLOWEST:
+                raise _TooSlow(f'less than {_SLOWEST} bytes a second come')
+            self.since, self.count = time.monotonic(), 0
+        return count
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
+
+
+class _PacedResponse(http.client.HTTPResponse):
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.fp = io.BufferedReader(_Paced(self.fp.detach()))
+
+
+class _Connection(http.client.HTTPConnection):
+    response_class = _PacedResponse
+
+
+class _SecureConnection(http.client.HTTPSConnection):
+    response_class = _PacedResponse
+
+
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Connection, request)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_SecureConnection, request, context=self._context)
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Leaves a redirect to `_response`; urllib would read its whole body, and go to ftp as well."""
+
+
+def _response(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
+    """What a server answers; redirects are followed on the web, and from https to https alone."""
+    opener = urllib.request.build_opener(_Http, _Https, _NoRedirects)
+    for _ in range(_REDIRECTS + 1):
+        try:
+            return opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
+        except urllib.error.HTTPError as error:
+            location = error.headers.get('Location')
+            if error.code not in (301, 302, 303, 307, 308) or not location:
+                raise
+            error.close()
+        target = urllib.parse.urljoin(url, location)
+        allowed = ('https',) if url.lower().startswith('https:') else ('https', 'http')
+        if urllib.parse.urlsplit(target).scheme not in allowed:
+            raise http.client.HTTPException(f'it redirects to {target!r}, and that is not followed')
+        url = urllib.parse.quote(target, safe='!#$%&\'()*+,/:;=?@[]~')  # servers send spaces and the like
+    raise http.client.HTTPException(f'it redirects more than {_REDIRECTS} times')
+
+
 def download(source: Source, path: Path) -> None:
     """Downloads a file, or what is still missing of it, and checks it before it gets its name.
 
@@ -64,7 +157,8 @@ def download(source: Source, path: Path) -> None:
         path: Where it goes; a file that is there is taken for it if it has the right sum.
 
     Raises:
-        VapsrError: The server cannot be reached or has no such file, the download broke off, or the sum is wrong.
+        VapsrError: The server cannot be reached or has no such file, the download broke off, is too slow or too large, or
+            the sum is wrong.
     """
     if path.is_file():
         if not has_checksum(path, source.checksum):
@@ -76,8 +170,8 @@ def download(source: Source, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part, tag = path.with_name(f'.{path.name}.part'), path.with_name(f'.{path.name}.tag')
     with locked(part):
-        have = -1
-        while have != part.stat().st_size:  # as long as it gets on
+        have = -_PROGRESS
+        while part.stat().st_size >= have + _PROGRESS:
             have = part.stat().st_size
             try:
                 _continue(source, part, tag)
@@ -87,10 +181,12 @@ def download(source: Source, path: Path) -> None:
                                  f'elsewhere, put it at {path}') from None
             except (OSError, ValueError, http.client.HTTPException) as error:
                 reason = getattr(error, 'reason', None) or error
+                if isinstance(error, _TooSlow):
+                    have = part.stat().st_size
         else:
-            if not have:
+            if not part.stat().st_size:
                 part.unlink()
-            raise VapsrError(f'{source.url} cannot be downloaded ({reason}): run again to go on, or put the file at {path}')
+            raise VapsrError(f'{source.url} cannot be downloaded ({reason}): run again to resume, or put the file at {path}')
         if not has_checksum(part, source.checksum):
             part.unlink()
             tag.unlink(missing_ok=True)
@@ -103,13 +199,12 @@ def download(source: Source, path: Path) -> None:
 
 def _continue(source: Source, part: Path, tag: Path) -> None:
     """Adds what is missing to `part`; a file that has changed on the server, as `tag` tells, is begun again."""
-    have = part.stat().st_size
-    request = urllib.request.Request(source.url, headers={'User-Agent': 'vapsr'})
-    if have and tag.is_file():
-        request.add_header('Range', f'bytes={have}-')
-        request.add_header('If-Range', tag.read_text())
+    have, validator = part.stat().st_size, tag.read_bytes() if tag.is_file() else b''
+    headers = {'User-Agent': 'vapsr'}
+    if have and re.fullmatch(rb'[ -~]+', validator):
+        headers |= {'Range': f'bytes={have}-', 'If-Range': validator.decode()}
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+        response = _response(source.url, headers)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # there is nothing beyond what we have
             if error.headers.get('Content-Range', '').endswith(f'/{have}'):
@@ -118,23 +213,26 @@ def _continue(source: Source, part: Path, tag: Path) -> None:
             raise http.client.HTTPException('the file on the server is smaller than what came of it') from None
         raise
     with response:
-        goes_on = response.status == 206
-        if goes_on and not response.headers.get('Content-Range', '').startswith(f'bytes {have}-'):
+        resumes = response.status == 206
+        if resumes and not response.headers.get('Content-Range', '').startswith(f'bytes {have}-'):
             raise http.client.HTTPException('the server sends another part than asked for')
-        if not goes_on:
+        if not resumes:
             have = 0
             tag.unlink(missing_ok=True)
-            validator = response.headers.get('ETag') or response.headers.get('Last-Modified', '')
-            if validator and not validator.startswith('W/'):
-                tag.write_text(validator)
+            tagged = response.headers.get('ETag') or response.headers.get('Last-Modified', '')
+            if tagged and not tagged.startswith('W/'):
+                tag.write_text(tagged, encoding='utf-8')
         length = response.headers.get('Content-Length')
         total = have + int(length) if length else None
-        with part.open('ab' if goes_on else 'wb') as file, tqdm(
+        with part.open('ab' if resumes else 'wb') as file, tqdm(
                 total=total, initial=have, desc=source.name, unit='B', unit_scale=True, file=sys.stderr) as bar:
-            while chunk := response.read(_CHUNK):
-                file.write(chunk)
+            while have <= source.limit and (total or 0) <= source.limit and (chunk := response.read(_CHUNK)):
+                have += file.write(chunk)
                 bar.update(len(chunk))
-        if total is not None and part.stat().st_size != total:
+        if max(have, total or 0) > source.limit:
+            part.write_bytes(b'')
+            raise http.client.HTTPException(f'it is of more than {source.limit} bytes, and the file has fewer')
+        if total is not None and have != total:
             raise http.client.HTTPException('the connection broke off')
 
 
@@ -144,30 +242,74 @@ class _Member(NamedTuple):
     handle: zipfile.ZipInfo | tarfile.TarInfo
 
 
+# What the two libraries raise for bytes that are no archive.
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, RuntimeError,
+            LookupError, ArithmeticError, MemoryError, AssertionError, TypeError)
+
+
 @contextmanager
-def _opened(archive: Path) -> Iterator[tuple[list[_Member], zipfile.ZipFile | tarfile.TarFile]]:
+def _opened(archive: Path) -> Iterator[tuple[Iterator[_Member], zipfile.ZipFile | tarfile.TarFile]]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
-            yield [_Member(info.filename, info.file_size, info) for info in file.infolist() if not info.is_dir()], file
-    elif not tarfile.is_tarfile(archive):
-        raise tarfile.ReadError('it is neither zip nor tar')
+            yield (_Member(info.filename, info.file_size, info) for info in file.infolist() if not info.is_dir()), file
     else:
-        with tarfile.open(archive) as file:
-            yield [_Member(info.name, info.size, info) for info in file if not info.isdir()], file
+        with tarfile.open(archive, 'r:') as file:  # of a compressed one, headers too may be of any length
+            yield (_Member(info.name, info.size, info) for info in _forward(file) if not info.isdir()), file
+
+
+def _forward(file: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """A tar's members. tarfile takes a damaged header for the end; a negative size would lead back, again and again."""
+    end = -1
+    for info in file:
+        if info.offset <= end or info.size < 0:
+            raise tarfile.ReadError('a member has a negative size')
+        end = info.offset
+        yield info
+    file.fileobj.seek(file.offset)
+    if file.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError('it is cut off, or a header is damaged')
 
 
 def _is_plain(member: _Member) -> bool:
     if isinstance(member.handle, tarfile.TarInfo):
-        return member.handle.isreg()
+        return member.handle.isreg() and not member.handle.issparse()
     kind = member.handle.external_attr >> 28  # the file type of Unix's mode; 0 where none was stored
     return kind in (0, 0o10)
+
+
+def _chosen(members: Iterator[_Member], archive: Path, pattern: str, replacement: str) -> dict[PurePosixPath, _Member]:
+    """The members to unpack by their names within the folder; see `unpack`."""
+    chosen: dict[PurePosixPath, _Member] = {}
+    files, folders, size = set(), set(), 0
+    factor, more = _UNPACKED
+    for member in members:
+        if not re.fullmatch(pattern, member.name):
+            continue
+        name = PurePosixPath(re.sub(pattern, replacement, member.name))
+        if not _is_plain(member) or name.is_absolute() or '..' in name.parts or '\\' in str(name) or not name.parts:
+            raise VapsrError(f'{archive}: {member.name} is a link or leads out of the folder: this is not the '
+                             f'archive it should be; remove it')
+        if isinstance(member.handle, zipfile.ZipInfo) and member.handle.flag_bits & 1:
+            raise VapsrError(f'{archive}: {member.name} is encrypted: this is not the archive it should be; remove it')
+        plain = PurePosixPath(unicodedata.normalize('NFC', str(name)).casefold())  # some file systems take these for one
+        if plain in files or plain in folders or files.intersection(plain.parents):
+            raise VapsrError(f'{archive}: {member.name} has the name of another file in it, but for case perhaps: this is not '
+                             f'the archive it should be; remove it')
+        files.add(plain)
+        folders.update(plain.parents)
+        size += member.size
+        if size > factor * archive.stat().st_size + more:
+            raise VapsrError(f'{archive}: its files are more than {factor} times as large: this is not the archive it should '
+                             f'be; remove it')
+        chosen[name] = member
+    return chosen
 
 
 def unpack(archive: Path, folder: Path, pattern: str, replacement: str) -> int:
     """Unpacks the files of a zip or tar archive whose names match, each whole; those there with their size are kept.
 
     Args:
-        archive: The archive.
+        archive: The archive: zip, or tar without compression.
         folder: Nothing is written outside of it.
         pattern: A regular expression that the whole of a member's name must match.
         replacement: The file's name within `folder`, as for `re.sub`.
@@ -176,27 +318,36 @@ def unpack(archive: Path, folder: Path, pattern: str, replacement: str) -> int:
         How many files matched.
 
     Raises:
-        VapsrError: The archive is damaged, has a link or a device, or a name that leads out of the folder.
+        VapsrError: The archive is damaged or encrypted, has a link or a device, two files of one name, files far larger than
+            itself, or a name that leads out of the folder: nothing of it is left. Or the folder cannot be written to.
     """
-    count = 0
+    made: list[Path] = []
     try:
         with _opened(archive) as (members, file):
-            for member in tqdm(members, f'unpack {archive.name}', unit='file', file=sys.stderr):
-                if not re.fullmatch(pattern, member.name):
-                    continue
-                name = PurePosixPath(re.sub(pattern, replacement, member.name))
-                if not _is_plain(member) or name.is_absolute() or '..' in name.parts or '\\' in str(name):
-                    raise VapsrError(f'{archive}: {member.name} is a link or leads out of the folder: this is not the '
-                                     f'archive it should be; remove it')
-                count += 1
+            chosen = _chosen(members, archive, pattern, replacement)
+            for name, member in tqdm(chosen.items(), f'unpack {archive.name}', unit='file', file=sys.stderr):
                 target = folder / name
                 if target.is_file() and target.stat().st_size == member.size:
                     continue
                 stream = file.open(member.handle) if isinstance(file, zipfile.ZipFile) else file.extractfile(member.handle)
                 with stream, written_whole(target) as temporary, temporary.open('wb') as output:
+                    made += [target]
                     shutil.copyfileobj(stream, output, _CHUNK)
-    except (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError) as error:
+    except _DAMAGED as error:
+        _remove(made, folder)
         raise VapsrError(f'{archive} is damaged ({error}): remove it, and run again') from None
     except OSError as error:
+        if error.errno is None:  # bz2's word for damage
+            _remove(made, folder)
+            raise VapsrError(f'{archive} is damaged ({error}): remove it, and run again') from None
         raise VapsrError(f'{archive} cannot be unpacked into {folder}: {error.strerror or error}') from None
-    return count
+    return len(chosen)
+
+
+def _remove(files: list[Path], folder: Path) -> None:
+    """Removes files within a folder, and the folders that are empty then."""
+    for path in files:
+        path.unlink(missing_ok=True)
+    for parent in sorted({parent for path in files for parent in path.parents if parent.is_relative_to(folder)}, reverse=True):
+        if parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()

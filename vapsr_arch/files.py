@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import ctypes
 import errno
 import os
 import re
@@ -15,6 +16,10 @@ try:
     import fcntl
 except ModuleNotFoundError:  # Windows; files go unguarded there
     fcntl = None
+
+# fcntl.h and stdio.h of Linux
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 _TEMPORARY = re.compile(r'\..+\.tmp-\w{8}(\.\w+)?')  # the names that `written_whole` gives
 
@@ -49,6 +54,36 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # the folder may be none
             temporary.unlink()
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Gives a folder the name of another, which gets the folder's name: at no time is there nothing under either name.
+
+    Args:
+        new: A folder, complete.
+        old: A folder, a file or a link beside it. Where there is none, `new` is renamed alone.
+
+    Raises:
+        OSError: As the system says.
+    """
+    _flush(new)
+    if not os.path.lexists(old):
+        new.rename(old)
+    elif not _exchange(new, old):
+        aside = old.with_name(f'.{old.name}.old-{secrets.token_hex(4)}')
+        old.rename(aside)
+        new.rename(old)
+        aside.rename(new)
+    _flush(old.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two names in one step; False where the system or the file system cannot."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except AttributeError:
+        return False
+    return rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
 
 @contextmanager

@@ -213,7 +213,7 @@ def test_files_that_are_no_packs(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path('/proc/self/status').is_file(), reason='peak memory is read from /proc')
-def test_opening_a_pack_takes_no_memory(tmp_path: Path) -> None:
+def test_opening_a_pack_takes_its_index_alone(tmp_path: Path) -> None:
     script = ('import sys\nfrom vapsr_arch.data.pack import Pack\npack = Pack(sys.argv[1])\n'
               'assert pack[len(pack) - 1].shape == (480, 480, 3) and pack.find(pack.name(0)) == 0\n'
               'print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))')
@@ -227,7 +227,7 @@ def test_opening_a_pack_takes_no_memory(tmp_path: Path) -> None:
             writer.close()
         assert path.stat().st_size >= 0.9 * size and path.stat().st_blocks * 512 < 8 * 2**20
         kib.append(int(in_subprocess('-c', script, path).stdout))
-    assert kib[1] - kib[0] < 2 * 1024
+    assert kib[1] - kib[0] < 4 * 1024  # 31,000 records of 32 bytes, and what is computed from them
 
 
 def test_colours_change_alike_and_by_the_seed_alone(options: dict) -> None:

@@ -269,6 +269,32 @@ def test_a_damaged_library_is_compiled_anew(fresh_library: None, compiled: None,
     assert kept.stat().st_size
 
 
+@pytest.mark.parametrize('damage', ['cut off', 'without its sum', 'changed', 'too short for a sum'])
+def test_a_library_that_is_not_what_was_compiled_is_never_loaded(damage: str, fresh_library: None, compiled: None, tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, = (tmp_path / 'vapsr_arch').iterdir()
+    content = kept.read_bytes()
+    damaged = {'cut off': content[:len(content) // 2], 'without its sum': content[:-32], 'too short for a sum': content[:20],
+               'changed': content[:5000] + bytes([content[5000] ^ 1]) + content[5001:]}[damage]
+    kept.unlink()
+    kept.write_bytes(damaged)
+    fused_vab._library.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setenv('PATH', '')
+        assert fused_vab._library() is None  # and the process lives
+    fused_vab._library.cache_clear()
+    assert fused_vab._library() is not None and kept.read_bytes() == content
+
+
+@pytest.mark.parametrize('folder', ['', 'cache', './cache', '~/cache'])
+def test_a_relative_cache_folder_is_ignored(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('XDG_CACHE_HOME', folder)
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    assert native._kept(fused_vab.SOURCE).parent == tmp_path / 'home/.cache/vapsr_arch'
+    assert [path.name for path in tmp_path.iterdir()] == ['home']
+
+
 def test_a_folder_that_others_can_write_to_is_not_trusted(fresh_library: None, tmp_path: Path) -> None:
     (tmp_path / 'vapsr_arch').mkdir()
     (tmp_path / 'vapsr_arch').chmod(0o777)

@@ -52,9 +52,9 @@ def test_the_page_loads_nothing_from_elsewhere(benchmarked: Benchmarked) -> None
 
 
 def test_no_name_ends_the_pages_script() -> None:
-    names = ['<!--<script>', '</script>', 'a & b']
+    names = ['<!--<script>', '</script>', 'a & b', '\u2028\u2029']
     text = _json(names)
-    assert json.loads(text) == names and not set('<>&') & set(text)
+    assert json.loads(text) == names and not set('<>&\u2028\u2029') & set(text)
 
 
 @pytest.fixture

@@ -19,10 +19,9 @@ import cv2
 from tqdm import tqdm
 
 from vapsr_arch.data.images import split_images
+from vapsr_arch.data.recipes import RECIPE
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import leftovers, locked, written_whole
-
-RECIPE = '.vapsr.json'  # in an output folder: what made it, with which settings
 
 Job = TypeVar('Job')
 Result = TypeVar('Result')
@@ -84,7 +83,7 @@ def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         note, text = folder / RECIPE, json.dumps(recipe, indent=1) + '\n'
-        same = note.is_file() and note.read_text(encoding='utf-8') == text
+        same = note.is_file() and note.read_bytes() == text.encode()
         killed = leftovers(folder)
         empty = killed.issuperset(folder.iterdir())
         if not (same or empty or force):

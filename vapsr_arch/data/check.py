@@ -114,8 +114,7 @@ def _images_of(root: str, faults: list[str]) -> dict[str, _Image]:
     """A root's images by name without suffix."""
     images: dict[str, _Image] = {}
     if Path(root).is_file() or root.endswith('.pack'):
-        pack = Pack(root)
-        return {name: _Image(root, name) for name in map(pack.name, range(len(pack)))}
+        return {name: _Image(root, name) for name in Pack(root).names()}
     if root.endswith('.lmdb'):
         headers = read_lmdb_headers(root)
         _opened(root)  # a damaged one is refused once, not for each image

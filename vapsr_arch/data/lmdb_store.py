@@ -19,10 +19,12 @@ from urllib.parse import quote
 import lmdb
 from tqdm import tqdm
 
-from vapsr_arch.data.batch import RECIPE, inputs_of, raise_faults, refuse_inputs, run_batch, sources_of
+from vapsr_arch.data.batch import inputs_of, raise_faults, refuse_inputs, run_batch, sources_of
 from vapsr_arch.data.images import read_as_it_is, read_bytes
+from vapsr_arch.data.lmdb_pages import check_pages
+from vapsr_arch.data.recipes import RECIPE, read_recipe
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.files import locked
+from vapsr_arch.files import locked, replace_folder
 
 _LONGEST_KEY = 511  # LMDB's limit
 _COMMIT_BYTES = 64 * 2**20
@@ -37,17 +39,13 @@ def open_lmdb(folder: str | os.PathLike) -> lmdb.Environment:
     """Opens an LMDB for reading; a process may do so once.
 
     Raises:
-        VapsrError: It is damaged or cut off: reading beyond the end of its file would kill the process.
+        VapsrError: It is damaged or cut off.
     """
+    check_pages(Path(folder, 'data.mdb'))
     try:
-        environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
+        return lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
     except lmdb.Error as error:
         raise VapsrError(f'{folder}: the LMDB cannot be read: {error}') from None
-    wanted = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
-    size = Path(folder, 'data.mdb').stat().st_size
-    if size < wanted:
-        raise VapsrError(f'{folder}: data.mdb has {size} bytes of {wanted}: it is cut off; make or copy it again')
-    return environment
 
 
 def _shape(source: Path) -> tuple[int, int, int]:
@@ -96,21 +94,36 @@ def _is_finished(out: Path, recipe: dict[str, Any], sources: Sequence[Path], for
     """
     if not out.exists():
         return False
-    note, meta_info = out / RECIPE, out / 'meta_info.txt'
+    meta_info = out / 'meta_info.txt'
     names = set()
-    if note.is_file() and meta_info.is_file() and json.loads(note.read_text(encoding='utf-8')) == recipe:
-        names = {line.split('.')[0] for line in meta_info.read_text(encoding='utf-8').splitlines()}
+    if meta_info.is_file() and read_recipe(out) == recipe:
+        names = {line.split('.')[0] for line in meta_info.read_text(encoding='utf-8', errors='replace').splitlines()}
     wanted = {key_of(source.stem) for source in sources}
     if not force and (not names or names - wanted):
         raise VapsrError(f'{out} holds something else than these images: choose another name, or replace it with --force')
     made = meta_info.stat().st_mtime_ns if names else 0
-    return names == wanted and all(source.stat().st_mtime_ns <= made for source in sources)
+    if names != wanted or any(source.stat().st_mtime_ns > made for source in sources):
+        return False
+    try:
+        check_pages(out / 'data.mdb')
+    except VapsrError:  # damaged since
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, a link or a folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def make_lmdb(folders: Sequence[Path], out: Path, workers: int | None = None, force: bool = False) -> None:
     """Puts a folder's images into an LMDB.
 
-    It is built beside its place under a hidden name, and renamed when it is complete.
+    It is built beside its place under a hidden name, and renamed when it is complete; until then, an LMDB that it replaces
+    stays where it is.
 
     Args:
         folders: The images, of any sizes.
@@ -126,28 +139,27 @@ def make_lmdb(folders: Sequence[Path], out: Path, workers: int | None = None, fo
     sources = sources_of(folders)
     refuse_inputs(folders, [out])
     recipe = {'made_by': 'vapsr data lmdb', 'from': inputs_of(folders, out.parent)}
+    temporary = out.with_name(f'.{out.name}.tmp')
     if _is_finished(out, recipe, sources, force):
+        if temporary.is_dir():  # what it took the place of, when the run was killed then
+            with locked(temporary):
+                _remove(temporary)
         print(f'{out} is finished already: kept')
         return
-    temporary = out.with_name(f'.{out.name}.tmp')
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary.mkdir(exist_ok=True)
     with locked(temporary):
         try:
-            for path in temporary.iterdir():
-                path.unlink()
+            for path in temporary.iterdir():  # of a run that was killed
+                _remove(path)
             results = dict(run_batch(_shape, sources, 'images', workers))
             faults = [result for result in results.values() if isinstance(result, VapsrError)]
             shapes = {source: shape for source, shape in results.items() if not isinstance(shape, VapsrError)}
             if shapes:
                 _write(temporary, recipe, shapes)
-                if out.is_dir():
-                    shutil.rmtree(out)
-                else:
-                    out.unlink(missing_ok=True)
-                temporary.rename(out)
+                replace_folder(temporary, out)
         except (lmdb.Error, OSError) as error:
             raise VapsrError(f'{out} cannot be written: {error}') from None
-        finally:  # it is of the LMDB's size, and hidden
-            shutil.rmtree(temporary, ignore_errors=True)
+        finally:  # it is of the LMDB's size, and hidden; it may be what was at the LMDB's place before
+            _remove(temporary)
     raise_faults(faults, len(sources))

@@ -2,9 +2,13 @@
 
 A pack is a header of one page, the images' pixels (H x W x 3, BGR, each beginning at a multiple of 64 bytes), the images'
 names in UTF-8, the recipe (JSON: what made it) and the index, one record an image in the order of the names. The header
-holds the format's version and where the rest is. All numbers are little-endian. Opening a pack reads the header alone.
+holds the format's version and where the rest is. All numbers are little-endian. Opening a pack reads header and index alone.
+
+The sizes of images and names determine where everything lies, without a gap but for alignment: an index that says otherwise is
+damaged.
 """
 
+import itertools
 import json
 import mmap
 import os
@@ -13,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from vapsr_arch.data.recipes import parsed_recipe
 from vapsr_arch.errors import VapsrError
 
 VERSION = 1
@@ -22,6 +27,11 @@ _PIXELS_START = 4096
 _ALIGNMENT = 64
 _RECORD = np.dtype([('offset', '<u8'), ('name_offset', '<u8'), ('height', '<u4'), ('width', '<u4'), ('name_size', '<u4'),
                     ('reserved', '<u4')])
+
+
+def _aligned(offset: int | np.ndarray) -> int | np.ndarray:
+    """The next multiple of the alignment."""
+    return (offset + (_ALIGNMENT - 1)) // _ALIGNMENT * _ALIGNMENT
 
 
 class _Header(NamedTuple):
@@ -42,7 +52,8 @@ class Pack:
         path: The file.
 
     Raises:
-        VapsrError: It cannot be read, is no pack, is of another version, or is cut off.
+        VapsrError: It cannot be read, is no pack, is of another version, is cut off, or its header or index is damaged.
+            Names and recipe are looked at when they are asked for, and raise the same.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -62,7 +73,31 @@ class Pack:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise VapsrError(f'{path}: the pack cannot be read: {error.strerror}') from None
-        self.index = np.frombuffer(self._map, _RECORD, self._header.count, self._header.index_offset)
+        index_offset, count = self._header.index_offset, self._header.count
+        if self._header.channels != 3 or index_offset + count * _RECORD.itemsize != size:
+            raise self._damaged('header')
+        self.index = np.frombuffer(self._map, _RECORD, count, index_offset)
+        if not self._is_laid_out():
+            raise self._damaged('index')
+
+    def _damaged(self, part: str) -> VapsrError:
+        return VapsrError(f'{self.path}: the {part} of the pack is damaged: make or copy it again')
+
+    def _is_laid_out(self) -> bool:
+        """Whether everything lies where the sizes of images and names put it."""
+        header, (heights, widths) = self._header, (self.index[name].astype(np.uint64) for name in ('height', 'width'))
+        offsets, name_offsets, name_sizes = (self.index[name] for name in ('offset', 'name_offset', 'name_size'))
+        limit = header.index_offset
+        # With all of them below the file's size, no sum below exceeds 64 bits.
+        if ((offsets > limit) | (name_offsets > limit) | (name_sizes > limit) | (heights * widths > limit // 3)).any():
+            return False
+        ends, name_ends = offsets + 3 * heights * widths, name_offsets + name_sizes
+        names_start = int(ends[-1]) if len(ends) else _PIXELS_START
+        recipe_end = header.recipe_offset + header.recipe_size
+        return (np.array_equal(offsets, np.append(np.uint64(_PIXELS_START), _aligned(ends))[:-1])
+                and np.array_equal(name_offsets, np.append(np.uint64(names_start), name_ends)[:-1])
+                and header.recipe_offset == (int(name_ends[-1]) if len(name_ends) else names_start)
+                and header.index_offset == _aligned(recipe_end))
 
     def __reduce__(self) -> tuple:
         return Pack, (self.path,)  # a worker process maps the file itself
@@ -80,13 +115,26 @@ class Pack:
     def recipe(self) -> dict[str, Any]:
         """What made the pack, with its settings."""
         start = self._header.recipe_offset
-        return json.loads(self._map[start:start + self._header.recipe_size])
+        recipe = parsed_recipe(self._map[start:start + self._header.recipe_size])
+        if recipe is None:
+            raise self._damaged('recipe')
+        return recipe
 
     def name(self, position: int) -> str:
         """An image's name without suffix."""
         record = self.index[position]
         start = int(record['name_offset'])
-        return self._map[start:start + int(record['name_size'])].decode()
+        try:
+            return self._map[start:start + int(record['name_size'])].decode()
+        except UnicodeDecodeError:
+            raise self._damaged(f'name of image {position}') from None
+
+    def names(self) -> list[str]:
+        """All names, which ascend."""
+        names = [self.name(position) for position in range(len(self))]
+        if any(name <= before for before, name in itertools.pairwise(names)):
+            raise self._damaged('order of names')
+        return names
 
     def shape(self, position: int) -> tuple[int, int]:
         """Height and width."""
@@ -135,7 +183,7 @@ class PackWriter:
         if self.names and name <= self.names[-1]:
             raise ValueError(f'{name} comes after {self.names[-1]}: names are added in ascending order')
         offset = self.records[-1][0] + 3 * self.records[-1][1] * self.records[-1][2] if self.records else _PIXELS_START
-        offset += -offset % _ALIGNMENT
+        offset = _aligned(offset)
         self.file.seek(offset)
         self.names.append(name)
         self.records.append((offset, height, width))
@@ -154,8 +202,7 @@ class PackWriter:
             index[field] = column
         recipe = json.dumps(self.recipe).encode()
         recipe_offset = file.tell() + int(sizes.sum())
-        index_offset = recipe_offset + len(recipe)
-        index_offset += -index_offset % _ALIGNMENT
+        index_offset = _aligned(recipe_offset + len(recipe))
         file.write(b''.join(names) + recipe)
         file.seek(index_offset)
         file.write(index.tobytes())

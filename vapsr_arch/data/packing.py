@@ -51,7 +51,7 @@ def _is_finished(out: Path, recipe: dict, sources: Sequence[Path], force: bool) 
         raise VapsrError(f'{out} is a folder, and a pack is a file: choose another name')
     try:
         pack = Pack(out)
-        names = {pack.name(position) for position in range(len(pack))} if pack.recipe == recipe else set()
+        names = set(pack.names()) if pack.recipe == recipe else set()
     except VapsrError:
         names = set()
     wanted = {source.stem for source in sources}

@@ -33,14 +33,12 @@ class PairedPackDataset(PairedDataset):
         if len(self.gt) == 0:
             raise VapsrError(f'{self.gt.path}: the pack has no image')
         partners = np.empty(len(self.gt), np.int64)
-        for position in range(len(self.gt)):
-            wanted = lq_name(template, self.gt.name(position))
-            same_place = position < len(self.lq) and self.lq.name(position) == wanted
-            partner = position if same_place else self.lq.find(wanted)
-            if partner is None:
-                raise VapsrError(f'{self.gt.name(position)} of {self.gt.path} has no partner: no image named {wanted} in '
-                                 f'{self.lq.path}')
-            partners[position] = partner
+        places = {name: position for position, name in enumerate(self.lq.names())}
+        for position, name in enumerate(self.gt.names()):
+            wanted = lq_name(template, name)
+            if wanted not in places:
+                raise VapsrError(f'{name} of {self.gt.path} has no partner: no image named {wanted} in {self.lq.path}')
+            partners[position] = places[wanted]
         if len(self.lq) > len(self.gt):
             alone = np.setdiff1d(np.arange(len(self.lq)), partners)[0]
             raise VapsrError(f'{self.lq.name(int(alone))} of {self.lq.path} has no partner: no HR image of its name in '

@@ -11,7 +11,7 @@ from vapsr_arch.data.images import Header, conversion_notes, read_header, split_
 from vapsr_arch.errors import VapsrError
 
 _LOG = logging.getLogger('basicsr')  # BasicSR's, without the seconds that importing it costs
-_META_INFO_LINE = re.compile(r'^(?P<name>.+?\.\w+) \((?P<height>\d+),(?P<width>\d+),\d+\)')
+_META_INFO_LINE = re.compile(r'^(?P<name>.+?\.\w+) \((?P<height>\d{1,9}),(?P<width>\d{1,9}),\d+\)')
 _NAME = re.compile(r'^(?P<name>.+?\.\w+)(?= |$)')
 
 

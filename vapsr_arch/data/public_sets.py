@@ -13,11 +13,11 @@ from vapsr_arch.errors import OptionsError, VapsrError
 
 _DIV2K = 'https://data.vision.ee.ethz.ch/cvl/DIV2K/'
 _EDSR = 'https://cv.snu.ac.kr/research/EDSR/'
-_BENCHMARK = Source(_EDSR + 'benchmark.tar', 'md5:4ace41d33c2384b97e6b320cd0afd6ba')
+_BENCHMARK = Source(_EDSR + 'benchmark.tar', 'md5:4ace41d33c2384b97e6b320cd0afd6ba', 2**30)
 _DIV2K_TRAIN = Source(
-    _DIV2K + 'DIV2K_train_HR.zip', 'sha256:9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335')
+    _DIV2K + 'DIV2K_train_HR.zip', 'sha256:9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335', 2**33)
 _DIV2K_VALID = Source(
-    _DIV2K + 'DIV2K_valid_HR.zip', 'sha256:20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc')
+    _DIV2K + 'DIV2K_valid_HR.zip', 'sha256:20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc', 2**30)
 
 
 class _Part(NamedTuple):
@@ -42,7 +42,7 @@ SETS: dict[str, tuple[_Part, ...]] = {
         _Part(_DIV2K_VALID,
               r'DIV2K_valid_HR/([^/]+\.png)', r'valid_HR/\1')),
     'Flickr2K': (
-        _Part(Source(_EDSR + 'Flickr2K.tar', 'md5:5d3f39443d5e9489bff8963f8f26cb03'),
+        _Part(Source(_EDSR + 'Flickr2K.tar', 'md5:5d3f39443d5e9489bff8963f8f26cb03', 2**36),
               r'(?:\./)?Flickr2K/Flickr2K_HR/([^/]+\.png)', r'HR/\1'),),
 }
 

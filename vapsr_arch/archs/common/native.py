@@ -1,7 +1,8 @@
 """C sources that are compiled for the machine they run on, when they are first needed.
 
 A library is kept in the user's cache folder, `$XDG_CACHE_HOME/vapsr_arch` or `~/.cache/vapsr_arch`, so that the next process
-need not wait a second for the compiler. Its name tells source, flags and processor apart.
+need not wait a second for the compiler. Its name tells source, flags and processor apart, and its SHA-256 follows its last byte:
+of one that is cut off, the system would kill the process.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from pathlib import Path
 
 FLAGS = ('-O3', '-march=native', '-fopenmp', '-shared', '-fPIC')
 CPU_INFO = Path('/proc/cpuinfo')
+_SUM_SIZE = hashlib.sha256().digest_size
 
 
 def load(source: Path, purpose: str) -> ctypes.CDLL | None:
@@ -27,8 +29,8 @@ def load(source: Path, purpose: str) -> ctypes.CDLL | None:
         purpose: What the library is for; begins the message.
     """
     kept = _kept(source)
-    if kept and kept.is_file():
-        with contextlib.suppress(OSError):  # damaged: compiled anew
+    if kept and _is_whole(kept):
+        with contextlib.suppress(OSError):  # of another C library, say: compiled again
             return ctypes.CDLL(str(kept))
     compiler = shutil.which('cc') or shutil.which('gcc') or shutil.which('clang') or 'cc'
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +51,9 @@ def load(source: Path, purpose: str) -> ctypes.CDLL | None:
 def _kept(source: Path) -> Path | None:
     """Where the library of a source is kept; None where no folder is this user's alone, or the processor is not known."""
     try:
-        folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'vapsr_arch')
+        given = Path(os.environ.get('XDG_CACHE_HOME', ''))
+        # The XDG Base Directory Specification has relative paths ignored.
+        folder = (given if given.is_absolute() else Path.home() / '.cache') / 'vapsr_arch'
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
         # What `-march=native` depends on: the lines that tell processors apart, not those that change as one runs.
@@ -63,11 +67,21 @@ def _kept(source: Path) -> Path | None:
     return folder / f'{source.stem}-{hashlib.sha256(content.encode()).hexdigest()[:16]}.so'
 
 
+def _is_whole(kept: Path) -> bool:
+    """Whether a library that was kept is there, with its sum at its end."""
+    try:
+        content = kept.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-_SUM_SIZE]).digest() == content[-_SUM_SIZE:]
+
+
 def _keep(library: Path, kept: Path) -> None:
-    """Copies a library to its place, whole or not at all."""
+    """Copies a library and its sum to its place, whole or not at all."""
+    content = library.read_bytes()
     with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
         try:
-            file.write(library.read_bytes())
+            file.write(content + hashlib.sha256(content).digest())
             file.flush()
             os.fsync(file.fileno())
             os.replace(file.name, kept)
