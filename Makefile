@@ -1,6 +1,6 @@
 # make install   .venv with the versions of constraints.txt
 # make demo      test and train the shipped VapSR-S on photographs; prints a table and a picture's path
-# make test      ruff and every test
+# make test      ruff and every test, on as many cores as there are, up to four
 # make bench-train  what training gains over BasicSR's, feature by feature; some ten minutes on two idle cores
 # make bench-infer  how fast each network is on each engine, and what reduced precisions cost; an hour on two idle cores
 # make bench-tiles  what enlarging in tiles changes; PHOTOGRAPHS=... names pictures; quarter of an hour for B100
@@ -39,7 +39,7 @@ lint: install
 	$(BIN)/ruff check .
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 bench-train: install
 	$(BIN)/python benchmarks/bench_train.py

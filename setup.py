@@ -41,7 +41,7 @@ setup(
         'metrics': ['pyiqa'],
         'export': ['onnx', 'onnxruntime', 'openvino'],
         'spandrel': ['spandrel'],
-        'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel'],
+        'test': ['pytest', 'pytest-xdist', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel'],
     },
     entry_points={'console_scripts': ['vapsr = vapsr_arch.cli:main']},
 )
