@@ -1,6 +1,5 @@
 """Training and tests in processes of their own that start at once: a server that has imported everything forks them."""
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -8,12 +7,7 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from vapsr_arch.pipeline.registration import register
-
-register()
-import vapsr_arch.cli  # noqa: E402
-import vapsr_arch.pipeline.patches  # noqa: E402
-import vapsr_arch.pipeline.running  # noqa: E402, F401
+from tests.forked import start_forked
 
 
 def start(*arguments: str, log: Path, before: Callable[[], None] | None = None, command: str = 'train',
@@ -27,12 +21,9 @@ def start(*arguments: str, log: Path, before: Callable[[], None] | None = None, 
         command: `train` or `test`.
         environment: Variables that are set for it.
     """
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload([__name__])
     log.write_text('')
-    process = context.Process(target=_run, args=((command, *arguments), Path.cwd(), log, before, environment))
-    process.start()
-    return process
+    with log.open('rb') as file:
+        return start_forked(_run, (command, *arguments), before, environment, out=file, err=file)
 
 
 def start_two(*arguments: str, before: Callable[[], None] | None = None, command: str = 'train'
@@ -56,14 +47,8 @@ def together(*arguments: str, before: Callable[[], None] | None = None, command:
     return [log.read_text() for _, log in processes]
 
 
-def _run(arguments: tuple[str, ...], folder: Path, log: Path, before: Callable[[], None] | None,
-           environment: dict[str, str]) -> None:
-    multiprocessing.set_start_method('fork', force=True)  # for the workers, as in a process of its own
-    os.chdir(folder)
+def _run(arguments: tuple[str, ...], before: Callable[[], None] | None, environment: dict[str, str]) -> None:
     os.environ.update(environment)
-    with log.open('wb') as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
     if before:
         before()
     from vapsr_arch.cli import main
