@@ -1,6 +1,6 @@
 # make install   .venv with the versions of constraints.txt
 # make demo      test and train the shipped VapSR-S on photographs; prints a table and a picture's path
-# make test      ruff and every test
+# make test      ruff and every test, on as many cores as there are, up to four
 # make fuzz      10,000 damaged checkpoints, option files, images and stores each; CASES=... for another number; a report
 # make bench-train  what training gains over BasicSR's, feature by feature; some ten minutes on two idle cores
 # make bench-infer  how fast each network is on each engine, and what reduced precisions cost; an hour on two idle cores
@@ -40,7 +40,7 @@ lint: install
 	$(BIN)/ruff check .
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 fuzz: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(or $(CASES),10000)

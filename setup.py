@@ -41,7 +41,7 @@ setup(
         'metrics': ['pyiqa'],
         'export': ['onnx', 'onnxruntime', 'openvino'],
         'spandrel': ['spandrel'],
-        'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel',
+        'test': ['pytest', 'pytest-xdist', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel',
                  'triton; sys_platform == "linux"'],  # torch's builds for GPUs bring it, that for CPUs does not
     },
     entry_points={'console_scripts': ['vapsr = vapsr_arch.__main__:run']},

@@ -1,8 +1,12 @@
 """Fixtures: small photographs, option files that work on them, the command line in this process or in another."""
 
+import os
+
+# One thread a process, to be said before torch is imported: images are tiny, and tests run side by side on all cores.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
 import http.server
 import logging
-import os
 import subprocess
 import sys
 import threading

@@ -83,7 +83,7 @@ def test_networks_and_engines_do_without_basicsr() -> None:
     optional = [name for name in names if 'triton' in name]  # triton comes with torch's builds for GPUs
     loaded = loaded_by('\n'.join(f'import {name}' for name in names if name not in optional))
     assert 'basicsr' not in loaded
-    assert {'vapsr_arch.inference.upscaler', 'vapsr_arch.engines.torch_engines'} <= loaded
+    assert {'vapsr_arch.inference.upscaler', 'vapsr_arch.inference.batch', 'vapsr_arch.engines.torch_engines'} <= loaded
 
 
 @pytest.mark.parametrize('module', ['train', 'test'])
@@ -99,17 +99,3 @@ except SystemExit as stop:
 """)
     assert 'vapsr_arch.cli' in loaded and f'vapsr_arch.{module}' not in loaded
     assert not [name for name, others in arrows().items() if f'vapsr_arch.{module}' in others]
-
-
-def test_upscaling_does_not_import_basicsr(tmp_path: Path) -> None:
-    loaded = loaded_by(f"""
-import numpy, cv2
-cv2.imwrite({str(tmp_path / 'a.png')!r}, numpy.zeros((16, 16, 3), numpy.uint8))
-from vapsr_arch.cli import main
-try:
-    main(['upscale', {str(tmp_path / 'a.png')!r}, '-o', {str(tmp_path / 'b.png')!r}])
-except SystemExit as stop:
-    assert not stop.code
-""")
-    assert (tmp_path / 'b.png').is_file()
-    assert 'torch' in loaded and 'basicsr' not in loaded

@@ -38,9 +38,10 @@ def test_bad_arguments_end_with_2(arguments: list[str], vapsr: Callable[..., Fin
     assert result.code == 2 and 'Traceback' not in result.err
 
 
-def test_train_then_test_as_modules(train_options: Callable[..., str], test_options: Callable[..., str],
-                                    vapsr_process: Callable[..., Finished]) -> None:
-    result = vapsr_process('train', '-opt', train_options())
+def test_train_then_test_as_a_module(train_options: Callable[..., str], test_options: Callable[..., str],
+                                    vapsr: Callable[..., Finished], vapsr_process: Callable[..., Finished]) -> None:
+    """`vapsr_arch.train` is run as a module in tests of several processes, by torchrun."""
+    result = vapsr('train', '-opt', train_options())
     assert result.code == 0, result.err
     weights = 'experiments/small/models/net_g_latest.pth'
     result = vapsr_process('test', '-opt', test_options(path={'pretrain_network_g': weights}))

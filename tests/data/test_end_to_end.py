@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from tests.data.data_helpers import in_subprocess
+from tests.forked import run_forked
 
 
 @pytest.fixture(scope='module')
@@ -22,9 +22,15 @@ def folder(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                     'subimages out/X4 LR_sub --size 60 --step 30 --workers 1',
                     'lmdb HR_sub HR_sub.lmdb --workers 1', 'lmdb LR_sub LR_sub.lmdb --workers 1',
                     'pack HR_sub HR_sub.pack --workers 1', 'pack LR_sub LR_sub.pack --workers 1'):
-        process = in_subprocess('-m', 'vapsr_arch', 'data', *command.split(), cwd=folder)
-        assert process.returncode == 0, process.stderr
+        vapsr(folder, 'data', *command.split())
     return folder
+
+
+def vapsr(folder: Path, *arguments: str) -> str:
+    """Runs the command line in a process of its own; returns what it printed to stdout."""
+    process = run_forked('from vapsr_arch.cli import main; main()', arguments, folder)
+    assert process.returncode == 0, (process.stdout, process.stderr)
+    return process.stdout.decode()
 
 
 def trained(kind: str, dataset: dict[str, Any], folder: Path) -> dict[str, torch.Tensor]:
@@ -38,10 +44,8 @@ def trained(kind: str, dataset: dict[str, Any], folder: Path) -> dict[str, torch
                   'total_iter': 20, 'pixel_opt': {'type': 'L1Loss'}},
         'logger': {'print_freq': 10, 'save_checkpoint_freq': 20}}
     (folder / f'{kind}.yml').write_text(yaml.safe_dump(options))
-    checked = in_subprocess('-m', 'vapsr_arch', 'data', 'check', '-opt', f'{kind}.yml', '--workers', 1, cwd=folder)
-    assert checked.returncode == 0 and '60 HR images checked, no faults' in checked.stdout, checked.stdout
-    process = in_subprocess('-m', 'vapsr_arch', 'train', '-opt', f'{kind}.yml', cwd=folder)
-    assert process.returncode == 0, process.stderr
+    assert '60 HR images checked, no faults' in vapsr(folder, 'data', 'check', '-opt', f'{kind}.yml', '--workers', '1')
+    vapsr(folder, 'train', '-opt', f'{kind}.yml')
     return torch.load(folder / f'experiments/{kind}/models/net_g_20.pth', weights_only=True)['params']
 
 

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tests.data.data_helpers import in_subprocess
+from tests.forked import run_forked
 from vapsr_arch.data.lmdb_store import make_lmdb
 from vapsr_arch.data.lr import make_lr
 from vapsr_arch.data.pack import Pack, PackWriter
@@ -141,12 +142,9 @@ def test_training_builds_on_the_seeded_sampler(options: dict) -> None:
 
 def test_processes_share_an_epoch_without_a_seed_in_the_options(tmp_path: Path) -> None:
     write_pack(tmp_path / 'x.pack', {name: np.zeros((8, 8, 3), np.uint8) for name in 'abcd'})
-    script = tmp_path / 'script.py'
-    script.write_text(f"""
+    script = f"""
 import logging, sys, torch
 from types import SimpleNamespace
-from vapsr_arch.pipeline.registration import register
-register()
 from vapsr_arch.pipeline.loaders import create_train_val_dataloader
 rank = int(sys.argv[1])
 torch.distributed.init_process_group('gloo', init_method='file://{tmp_path}/meet', rank=rank, world_size=2)
@@ -156,10 +154,10 @@ opt = dict(num_gpu=0, dist=True, manual_seed=rank, world_size=2, rank=rank, data
            train=dict(total_iter=1), run=SimpleNamespace(resumed={{}}))
 loader = create_train_val_dataloader(opt, logging.getLogger('x'))[0]
 print(''.join(next(iter(loader))['gt_path']))
-""")
+"""
     with ThreadPoolExecutor(2) as pool:
-        processes = list(pool.map(lambda rank: in_subprocess(script, rank), range(2)))
-    assert sorted(''.join(process.stdout.splitlines()[-1] for process in processes)) == list('abcd'), processes
+        processes = list(pool.map(lambda rank: run_forked(script, str(rank)), range(2)))
+    assert sorted(''.join(process.stdout.decode().splitlines()[-1] for process in processes)) == list('abcd'), processes
 
 
 def test_pairing_by_name_and_template(options: dict, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from tests.conftest import Finished
+from tests.forked import run_forked
 from vapsr_arch.engines.loading import load_engine
 from vapsr_arch.inference.upscaler import Upscaler
 from vapsr_arch.pipeline.loading import load_network
@@ -134,16 +135,20 @@ def test_weights_and_param_key_beside_an_option_file_count(describe: Callable[..
         'One upscales by x2, not by x4\n')
 
 
-def test_a_plugin_whose_network_recognises_its_weights(workspace: Path, vapsr_process: Callable[..., Finished],
-                                                       vapsr: Callable[..., Finished]) -> None:
-    """In processes of their own: a network is registered for the life of one."""
+def forked(*arguments: str) -> Finished:
+    """Runs the command line in a process of its own: a network is registered for the life of one."""
+    process = run_forked('from vapsr_arch.cli import main; main()', arguments)
+    return Finished(process.returncode, process.stdout.decode(), process.stderr.decode())
+
+
+def test_a_plugin_whose_network_recognises_its_weights(workspace: Path, vapsr: Callable[..., Finished]) -> None:
     network = make('mine_arch.py', 'Mine', REGISTERED)
     source = 'datasets/photos/LR/1.png'
     arguments = ('--plugin', 'mine_arch.py', '--param-key', 'ema')
-    result = vapsr_process('__main__', 'upscale', source, '-o', 'out', '--weights', 'mine_arch.pth', *arguments)
+    result = forked('upscale', source, '-o', 'out', '--weights', 'mine_arch.pth', *arguments)
     assert result.code == 0 and 'plugin: importing mine_arch.py' in result.err, result.err
     assert np.abs(read('out/1.png').astype(int) - expected(network, read(source))).max() <= 1
-    result = vapsr_process('__main__', 'weights', 'convert', 'mine_arch.pth', 'mine.pth', *arguments)
+    result = forked('weights', 'convert', 'mine_arch.pth', 'mine.pth', *arguments)
     assert result.out == 'mine.pth: Mine(factor=2), 336 parameters, from mine_arch.pth, key ema\n', result.err
 
     result = vapsr('upscale', source, '-o', 'out2', '--weights', 'mine_arch.pth', '--param-key', 'ema')

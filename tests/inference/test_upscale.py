@@ -1,5 +1,6 @@
 """`vapsr upscale` end to end: folders with good and bad files, metadata, running again, stopping."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -130,9 +131,9 @@ def test_a_write_that_ends_early_leaves_nothing(error: BaseException, folder: Pa
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_stopping_leaves_whole_files_only(number: int, folder: Path, tiny_weights: Path) -> None:
-    photographed = photograph(400, 400, 0)
-    for index in range(100):  # more than can be enlarged between the second and the signal
-        Image.fromarray(photographed).save(f'in/{index:02}.png')
+    Image.fromarray(photograph(400, 400, 0)).save('in/00.png')
+    for index in range(1, 100):  # more than can be upscaled between the second and the signal
+        os.link('in/00.png', f'in/{index:02}.png')
     process = subprocess.Popen(
         [sys.executable, '-m', 'vapsr_arch', 'upscale', 'in', '-o', 'out', '--weights', tiny_weights, '--device', 'cpu'],
         stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))  # shells have jobs ignore Ctrl-C

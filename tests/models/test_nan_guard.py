@@ -92,13 +92,13 @@ def test_lasting_divergence_goes_back_with_a_lower_learning_rate(
 
 
 def test_the_x2_recipe_comes_back_from_a_crash(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
-    """A real one, by a learning rate that becomes far too large after iteration 30."""
+    """A real one, by a learning rate that becomes far too large after iteration 30; five blocks crash as well."""
     recipe = yaml.safe_load((REPOSITORY / 'options/train/VapSR/train_VapSR_x2_DF2K.yml').read_text())
     crash = {'total_iter': 60, 'scheduler': {'type': 'MultiStepLR', 'milestones': [30], 'gamma': 100},
              'nan_guard': {'patience': 3, 'lr_factor': 0.01}}
     result = vapsr('train', '-opt', train_options(
-        network_g=recipe['network_g'], train=recipe['train'] | crash, val=None, logger={'save_checkpoint_freq': 10},
-        datasets={'train': {'dataset_enlarge_ratio': 100}}))
+        network_g=recipe['network_g'] | {'num_block': 5}, train=recipe['train'] | crash, val=None,
+        logger={'save_checkpoint_freq': 10}, datasets={'train': {'dataset_enlarge_ratio': 100}}))
     assert result.code == 0 and result.err.count('Back to the weights of iteration 30') == 1
     losses = {int(iteration): float(loss) for iteration, loss in re.findall(r'iter (\d+)/60, l_pix (\S+),', result.err)}
     before, crashed, after = (max(losses[iteration] for iteration in span) for span in (

@@ -15,6 +15,7 @@ import torch
 
 from tests.models import training_process
 from tests.models.training_helpers import RUN, at_iterations, network, signal_at, signal_at_image, states
+from tests.models.training_process import together
 
 LOG = Path('log.txt')
 
@@ -151,15 +152,6 @@ def test_a_truncated_state_is_passed_over(train_options: Callable[..., str]) -> 
     assert network() == undisturbed
 
 
-def together(*arguments: str, before: Callable[[], None] | None = None) -> str:
-    """Trains with two processes to the end; returns what the first has printed."""
-    processes = training_process.start_two(*arguments, before=before)
-    for process, log in processes:
-        process.join()
-        assert process.exitcode == 0, log.read_text()
-    return processes[0][1].read_text()
-
-
 def test_two_processes_stop_and_go_on_together(train_options: Callable[..., str]) -> None:
     """One of them receives the signal."""
     arguments = '-opt', train_options(train={'total_iter': 50}, logger={'save_checkpoint_freq': 20}, datasets={
@@ -190,7 +182,7 @@ def test_two_processes_leave_a_validation_together(train_options: Callable[..., 
         process.join()
         assert process.exitcode == 128 + signal.SIGTERM, log.read_text()
     assert 'after iteration 3; --auto_resume' in processes[0][1].read_text()
-    assert together(*arguments, '--auto_resume').count('# psnr') == 1
+    assert together(*arguments, '--auto_resume')[0].count('# psnr') == 1
 
 
 def nan_in_the_second_process() -> None:
@@ -200,7 +192,7 @@ def nan_in_the_second_process() -> None:
 
 def test_two_processes_skip_together(train_options: Callable[..., str]) -> None:
     arguments = '-opt', train_options(logger={'save_checkpoint_freq': 1}, datasets={'train': {'batch_size_per_gpu': 1}})
-    assert 'Iteration 2: the loss is nan; steps skipped: 1' in together(*arguments, before=nan_in_the_second_process)
+    assert 'Iteration 2: the loss is nan; steps skipped: 1' in together(*arguments, before=nan_in_the_second_process)[0]
     saved = [torch.load(RUN / f'models/net_g_{iteration}.pth')['params'] for iteration in (1, 2, 3)]
     same = [all(torch.equal(before[name], after[name]) for name in before) for before, after in pairwise(saved)]
     assert same == [True, False]
@@ -233,7 +225,7 @@ def test_a_worker_that_is_killed_is_named(train_options: Callable[..., str]) -> 
 def test_two_processes_train_a_network_that_is_frozen_in_part(train_options: Callable[..., str]) -> None:
     """They do not wait for gradients that never come."""
     log = together('-opt', train_options(train={'freeze': ['body.*']}, dist_params={'backend': 'gloo'},
-                                         datasets={'train': {'batch_size_per_gpu': 1}}))
+                                         datasets={'train': {'batch_size_per_gpu': 1}}))[0]
     assert 'train.freeze: ' in log and 'iter 3/3, ' in log
 
 
@@ -242,5 +234,5 @@ def test_two_processes_train_a_gan(train_options: Callable[..., str]) -> None:
     log = together('-opt', train_options(
         model_type='ESRGANModel', network_d={'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4},
         train={'optim_d': adam, 'gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla'}},
-        datasets={'train': {'batch_size_per_gpu': 1}}))
+        datasets={'train': {'batch_size_per_gpu': 1}}))[0]
     assert 'iter 3/3, l_' in log and log.count('ESRGANModel is not a VapSRModel') == 1

@@ -1,9 +1,9 @@
 """Several processes: the samples, losses and figures of one; how they meet and how they end."""
 
+import functools
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,54 +13,31 @@ import pytest
 import torch
 
 from tests.conftest import REPOSITORY
+from tests.models import training_process
+from tests.models.training_process import together
+from tests.pipeline.dying import die_in_third_call, spoil_rank_1_and_keep_weights
 from vapsr_arch.errors import OptionsError, VapsrError
 from vapsr_arch.pipeline import processes as distributed
 
-# Ends the process of a rank in a method's third call, as `kill -9` does, unless torchrun has started it anew.
+# For torchrun: rank 0 ends in a method's third call when it is started first, rank 1 when it is started again.
 DYING = """
-import os, signal, sys
-from vapsr_arch.pipeline.registration import register
-register()
-from vapsr_arch.models.vapsr_model import VapSRModel
-rank, name = os.environ['DYING'].split()
-function, calls = getattr(VapSRModel, name), []
-
-def dying(self, *arguments):
-    calls.append(True)
-    if len(calls) == 3 and os.environ['RANK'] == rank and os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') == '0':
-        os.kill(os.getpid(), signal.SIGKILL)
-    return function(self, *arguments)
-
-setattr(VapSRModel, name, dying)
+import os, sys
+from tests.pipeline.dying import die_in_third_call
+dying = {'0': (0, 'optimize_parameters'), '1': (1, '_enlarge')}.get(os.environ['TORCHELASTIC_RESTART_COUNT'])
+if dying:
+    die_in_third_call(*dying)
 from vapsr_arch.cli import main
 main(['train', *sys.argv[1:]])
 """
-# Spoils what rank 1 trains on in iterations 4 and 5; each process leaves its weights.
-DIVERGING = """
-import os, sys, torch
-from vapsr_arch.pipeline.registration import register
-register()
-from vapsr_arch.models.vapsr_model import VapSRModel
-step = VapSRModel.optimize_parameters
-
-def optimize_parameters(self, current_iter):
-    if current_iter in (4, 5) and os.environ['RANK'] == '1':
-        self.lq = self.lq * torch.nan
-    step(self, current_iter)
-    torch.save(self.get_bare_model(self.net_g).state_dict(), f"rank{os.environ['RANK']}_{current_iter}.pth")
-
-VapSRModel.optimize_parameters = optimize_parameters
-from vapsr_arch.cli import main
-main(['train', *sys.argv[1:]])
-"""
-ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPOSITORY),
-               'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}
+ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}
 
 
-def torchrun(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Two processes, as torchrun starts them."""
-    return subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', *arguments,
-                           '--launcher', 'pytorch'], env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=300)
+def torchrun(*arguments: str) -> str:
+    """Runs two processes to their end, as torchrun starts them; returns what they have printed to stderr."""
+    result = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', *arguments,
+                             '--launcher', 'pytorch'], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return result.stderr
 
 
 def losses(name: str) -> list[float]:
@@ -75,8 +52,7 @@ def test_two_processes_train_as_one(train_options: Callable[..., str], vapsr: Ca
         return train_options(name=name, datasets={'train': data}, train=train)
 
     assert vapsr('train', '-opt', options('one', 4, 1)).code == 0
-    together = torchrun('-m', 'vapsr_arch.train', '-opt', options('two', 2, 2))
-    assert together.returncode == 0, together.stderr
+    torchrun('-m', 'vapsr_arch.train', '-opt', options('two', 2, 2))
     assert len(losses('one')) == 5 and losses('two') == pytest.approx(losses('one'), abs=1e-5)
     one, two = (torch.load(f'experiments/{name}/models/net_g_latest.pth')['params'] for name in ('one', 'two'))
     for name, weight in one.items():
@@ -85,11 +61,10 @@ def test_two_processes_train_as_one(train_options: Callable[..., str], vapsr: Ca
 
 def test_two_processes_share_a_test(test_options: Callable[..., str], vapsr: Callable) -> None:
     assert vapsr('test', '-opt', test_options(name='one')).code == 0
-    together = torchrun('-m', 'vapsr_arch.test', '-opt', test_options(name='two', val={'save_img': True}))
-    assert together.returncode == 0, together.stderr
+    logs = together('-opt', test_options(name='two', val={'save_img': True}), command='test')
     assert Path('results/two/photos.csv').read_bytes() == Path('results/one/photos.csv').read_bytes()
     assert len(list(Path('results/two/visualization/photos').iterdir())) == 4
-    mean, = re.findall('# psnr: .*', together.stderr)  # by rank 0 alone
+    mean, = re.findall('# psnr: .*', ''.join(logs))  # by rank 0 alone
     log, = Path('results/one').glob('*.log')
     assert mean in log.read_text()
 
@@ -98,22 +73,16 @@ def test_two_processes_share_a_test(test_options: Callable[..., str], vapsr: Cal
 def test_a_process_that_dies_ends_the_others(dying: int, method: str, train_options: Callable[..., str]) -> None:
     """Between iterations, before saving, in a validation; rank 0 is where the processes meet."""
     options = train_options(train={'total_iter': 100000}, val={'val_freq': 2})
-    with socket.socket() as free:
-        free.bind(('', 0))
-        port = str(free.getsockname()[1])
-    processes = [subprocess.Popen(
-        [sys.executable, '-c', DYING, '-opt', options, '--launcher', 'pytorch'], stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True, env={
-            **ENVIRONMENT, 'RANK': rank, 'LOCAL_RANK': rank, 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1',
-            'MASTER_PORT': port, 'DYING': f'{dying} {method}'}) for rank in '01']
+    processes = training_process.start_two('-opt', options, before=functools.partial(die_in_third_call, dying, method))
+    (died, _), (other, log) = processes[dying], processes[1 - dying]
     try:
-        processes[dying].communicate(timeout=120)
-        _, err = processes[1 - dying].communicate(timeout=60)
+        died.join(120)
+        other.join(60)
     finally:
-        for process in processes:
+        for process, _ in processes:
             process.kill()
-    assert processes[dying].returncode == -signal.SIGKILL and processes[1 - dying].returncode == 1, err
-    assert 'Error: another process of this run has ended or does not answer' in err.splitlines()[-1]
+    assert died.exitcode == -signal.SIGKILL and other.exitcode == 1, log.read_text()
+    assert 'Error: another process of this run has ended or does not answer' in log.read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize('error, told', [
@@ -129,24 +98,21 @@ def test_the_group_is_left_before_the_process_ends(error: BaseException, told: t
     assert not torch.distributed.is_initialized()
 
 
-@pytest.mark.parametrize('dying, iteration', [('0 optimize_parameters', 2), ('1 _enlarge', 4)])
-def test_torchrun_starts_again_and_resumes(dying: str, iteration: int, train_options: Callable[..., str]) -> None:
-    Path('dying.py').write_text(DYING)
+def test_torchrun_starts_again_and_resumes(train_options: Callable[..., str]) -> None:
+    """Twice: a process dies in iteration 3, then one in the last validation."""
     changes = {'train': {'total_iter': 4}, 'val': {'val_freq': 3}}
-    assert torchrun('-m', 'vapsr_arch.train', '-opt', train_options(name='undisturbed', **changes)).returncode == 0
-    options = train_options(**changes)
-    result = torchrun('--max-restarts=1', 'dying.py', '-opt', options, '--auto_resume', DYING=dying)
-    assert result.returncode == 0, result.stderr
-    assert re.search(rf'Resuming training from epoch: \d, iter: {iteration}\.', result.stderr)
+    together('-opt', train_options(name='undisturbed', **changes))
+    Path('dying.py').write_text(DYING)
+    err = torchrun('--max-restarts=2', 'dying.py', '-opt', train_options(**changes), '--auto_resume')
+    assert re.findall(r'Resuming training from epoch: \d, iter: (\d)\.', err) == ['2', '4']
     resumed, undisturbed = (Path(f'experiments/{name}/models/net_g_latest.pth') for name in ('small', 'undisturbed'))
     assert resumed.read_bytes() == undisturbed.read_bytes()
 
 
 def test_two_processes_go_back_together(train_options: Callable[..., str]) -> None:
-    Path('diverging.py').write_text(DIVERGING)
-    result = torchrun('diverging.py', '-opt', train_options(train={'total_iter': 7, 'nan_guard': {'patience': 2}}))
-    assert result.returncode == 0, result.stderr
-    assert result.stderr.count('Back to the weights of iteration 2, with the learning rate lowered to 5.000e-04') == 1
+    options = train_options(train={'total_iter': 7, 'nan_guard': {'patience': 2}})
+    log, _ = together('-opt', options, before=spoil_rank_1_and_keep_weights)
+    assert log.count('Back to the weights of iteration 2, with the learning rate lowered to 5.000e-04') == 1
     weights = {(rank, iteration): torch.load(f'rank{rank}_{iteration}.pth') for rank in (0, 1) for iteration in (2, 5, 7)}
     for iteration in (2, 5, 7):
         for name, weight in weights[0, iteration].items():

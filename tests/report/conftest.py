@@ -11,10 +11,11 @@ import torch
 import yaml
 
 from tests.conftest import SMALL_NETWORK, photograph
+from tests.forked import run_forked
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.cli import main
 from vapsr_arch.data.matlab_resize import imresize
-from vapsr_arch.report import cost
+from vapsr_arch.report import cost, network_test
 
 SMALL = {'VapSR': SMALL_NETWORK, 'IMDN': {'type': 'IMDN', 'scale': 2, 'num_feat': 16, 'num_block': 1}}
 
@@ -51,6 +52,7 @@ def benchmarked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Benchmarke
     folder = tmp_path_factory.mktemp('benchmark')
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(network_test, 'run_child', run_forked)
         patch.setattr(cost, 'latency', functools.partial(cost.latency, repeats=1))
         for index in range(5):
             hr = photograph(64, 96, index)

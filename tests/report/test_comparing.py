@@ -13,11 +13,12 @@ import torch
 import yaml
 
 from tests.conftest import SMALL_NETWORK, Finished, photograph
+from tests.forked import run_forked
 from tests.report.conftest import write_options
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.data.matlab_resize import imresize
 from vapsr_arch.errors import OptionsError, VapsrError
-from vapsr_arch.report import cost
+from vapsr_arch.report import children, cost, network_test
 from vapsr_arch.report.benchmark import Wishes, read_benchmarks
 from vapsr_arch.report.image_row import ImageRow, find_images
 from vapsr_arch.report.published import read_rows
@@ -64,7 +65,8 @@ SWINIR = {'type': 'SwinIR', 'upscale': 2, 'img_size': 16, 'window_size': 8, 'dep
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current folder, with two HR images and their LR images of x2 and x4; costs are those of small images.
 
-    Memory is not measured, for that takes a process each: it is what the function counts that the process would build with.
+    Tests of networks are forked. Memory is not measured, for that takes an interpreter each: it is what the function counts
+    that the process would build with.
     """
     for index in range(2):
         hr = photograph(32, 48, index)
@@ -73,6 +75,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), image)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(network_test, 'run_child', run_forked)
     monkeypatch.setattr(cost, 'WARM_UP', 0)
     originals = {name: getattr(cost, name) for name in ('multi_adds', 'activations', 'latency')}
     monkeypatch.setattr(cost, 'multi_adds', lambda network, scale: originals['multi_adds'](network, scale, (36, 60)))
@@ -96,7 +99,11 @@ def _rows(out: str = 'out') -> dict[str, dict]:
 
 def test_networks_of_others_keep_their_rows(place: Path, vapsr: Callable[..., Finished],
                                             monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file's class in [0, 255], a plugin's network that bears only multiples of six, BasicSR's own without weights."""
+    """A file's class in [0, 255], a plugin's network that bears only multiples of six, BasicSR's own without weights.
+
+    Each is tested and measured in an interpreter of its own, as for users.
+    """
+    monkeypatch.setattr(network_test, 'run_child', children.run_child)
     (place / 'nets').mkdir()
     (place / 'nets/plain.py').write_text(PLAIN)
     (place / 'nets/factors.py').write_text('FACTOR = 1.0\n')
@@ -105,8 +112,7 @@ def test_networks_of_others_keep_their_rows(place: Path, vapsr: Callable[..., Fi
     (place / 'basicsr/__init__.py').write_text('raise ImportError("the wrong BasicSR")')
     plain = {'type': 'nets/plain.py:Plain', 'scale': 2, 'img_range': 255}
     files = [write_options('plain', plain), write_options('six', {'type': 'OnlyMultiplesOfSix', 'upscale': 2}),
-             write_options('swinir', SWINIR, path={}), write_options('edsr', {
-                 'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 2}, path={})]
+             write_options('swinir', SWINIR, path={})]
     from vapsr_arch.pipeline.networks import build_network
     from vapsr_arch.pipeline.plugins import load_plugins
     load_plugins(['six_networks'])
@@ -116,14 +122,14 @@ def test_networks_of_others_keep_their_rows(place: Path, vapsr: Callable[..., Fi
     result = vapsr('benchmark', *files, '-o', 'out', '--plugin', 'six_networks')
     assert result.code == 0, result.err
     rows = _rows()
-    for name in ('plain', 'six', 'swinir', 'edsr'):
+    for name in ('plain', 'six', 'swinir'):
         assert not rows[name]['failures'], name
         for column in ('parameters', 'multi_adds', 'latency'):
             assert rows[name][column] > 0, (name, column)
         assert rows[name]['memory'] is not None, name  # of so small an image, it may be none
     assert rows['plain']['scores']['photos']['psnr'] > 0 and rows['six']['scores']['photos']['psnr'] > 0
     assert rows['swinir']['absent'] == {'photos': 'no checkpoint (path.pretrain_network_g is not set)'}
-    assert '- edsr: photos: no checkpoint (path.pretrain_network_g is not set)' in Path('out/table.md').read_text()
+    assert '- swinir: photos: no checkpoint (path.pretrain_network_g is not set)' in Path('out/table.md').read_text()
 
 
 def test_one_cost_that_fails_is_one_empty_cell(place: Path, vapsr: Callable[..., Finished],
