@@ -32,7 +32,7 @@ setup(
                   'vapsr_arch.pretrained': ['README.md', 'VapSR-S_*.pth']},
     python_requires='>=3.10, <3.13',
     install_requires=[
-        'basicsr==1.4.2', 'torch>=2.7', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pyyaml', 'pillow', 'tqdm',
+        'basicsr==1.4.2', 'torch>=2.7', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pyyaml', 'pillow', 'pyvips[binary]>=3.1', 'tqdm',
         'pydantic>=2', 'typer', 'safetensors', 'setuptools',
     ],
     extras_require={
@@ -41,7 +41,7 @@ setup(
         'metrics': ['pyiqa'],
         'export': ['onnx', 'onnxruntime', 'openvino'],
         'spandrel': ['spandrel'],
-        'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel'],
+        'test': ['pytest', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel', 'tifffile'],
     },
     entry_points={'console_scripts': ['vapsr = vapsr_arch.cli:main']},
 )

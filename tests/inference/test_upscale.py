@@ -13,8 +13,8 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 from tests.conftest import Finished, photograph
+from vapsr_arch.data import image_writing
 from vapsr_arch.data.image_files import read_image
-from vapsr_arch.inference import photographs
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_folder_with_good_and_bad_files(folder: Path, tiny_weights: Path, vaps
 
     assert result.code == 1 and 'Traceback' not in result.err and not result.out
     assert '2 of 9 images failed, the others are done' in result.err
-    assert 'in/cut.jpg cannot be read' in result.err and 'in/text.png is not a picture' in result.err
+    assert 'in/cut.jpg cannot be read' in result.err and 'in/text.png is not an image' in result.err
     assert _names() == {'0.png', '1.png', 'turned.jpg', 'dot.png', 'deep.tif', 'grey_alpha.png', 'strip.png'}
     turned = read_image('out/turned.jpg')
     assert turned.pixels.shape == (60, 48, 3) and turned.icc == icc and turned.exif[ExifTags.Base.Artist] == 'Somebody'
@@ -119,7 +119,7 @@ def test_a_write_that_ends_early_leaves_nothing(error: BaseException, folder: Pa
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise error
-    monkeypatch.setattr(photographs, '_encoded', fail)
+    monkeypatch.setattr(image_writing, '_save', fail)
     result = upscale('in', '-o', 'out')
     assert not _names()
     if isinstance(error, OSError):

@@ -44,17 +44,20 @@ def tiff_exif(file: BinaryIO) -> Image.Exif:
     try:
         for tag, value in directory.items():
             if tag not in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-                exif[tag] = value
+                exif[tag] = _single(value)
         for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
             if part in directory:
-                nested = TiffImagePlugin.ImageFileDirectory_v2(directory._prefix + b'\x2a\0' + b'\0' * 4) \
-                    if directory._prefix == b'II' else TiffImagePlugin.ImageFileDirectory_v2(b'MM\0\x2a' + b'\0' * 4)
+                nested = TiffImagePlugin.ImageFileDirectory_v2(directory._get_ifh(), group=part)
                 file.seek(directory[part])
                 nested.load(file)
-                exif.get_ifd(part).update(dict(nested))
+                exif.get_ifd(part).update({tag: _single(value) for tag, value in nested.items()})
     except _BAD_METADATA as error:
         raise ValueError(f'its EXIF is damaged ({error})') from None
     return exif
+
+
+def _single(value: object) -> object:
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
 
 
 def parsed_exif(content: bytes) -> Image.Exif:
@@ -123,7 +126,10 @@ def colour_chunks(content: BinaryIO) -> list[str]:
 
 
 def add_exif_to_tiff(path: Path, exif: Image.Exif) -> None:
-    """Gives a TIFF EXIF: a directory at its end, of what the present one says and this, takes the place of that."""
+    """Gives a TIFF EXIF: a directory at its end, of what the present one says and this, takes the place of that.
+
+    The TIFF is of tiles: Pillow would move the offsets of strips.
+    """
     with path.open('r+b') as file:
         directory = tiff_directory(file)
         directory.update({tag: value for tag, value in exif.items() if tag not in (*tuple(ExifTags.IFD), *_LAYOUT_TAGS)

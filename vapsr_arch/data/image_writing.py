@@ -17,10 +17,10 @@ from vapsr_arch.files import written_whole
 
 _PNG = dict(compression=3, filter='sub')  # a third more bytes than the smallest, in a fourth of the time
 _OPTIONS = {'png': _PNG, 'jpeg': dict(Q=95, subsample_mode='off'), 'webp': dict(Q=95),
-            'tiff': dict(compression='lzw', predictor='horizontal')}
+            'tiff': dict(compression='deflate', predictor='horizontal', tile=True, tile_width=256, tile_height=256)}
 _LARGEST_SIDE = {'jpeg': 65500, 'webp': 16383}
 _LARGEST_EXIF = {'jpeg': 65533 - 2}  # of the 16 bits of a segment's length, two bytes are the length's own
-_CLASSIC_TIFF = 3 * 2**30  # bytes of pixels; from there on BigTIFF, as LZW may make more of them
+_CLASSIC_TIFF = 3 * 2**30  # bytes of pixels; from there on BigTIFF, as Deflate may make more of them
 _INTERPRETATIONS = {(1, 'uchar'): 'b-w', (2, 'uchar'): 'b-w', (3, 'uchar'): 'srgb', (4, 'uchar'): 'srgb',
                     (1, 'ushort'): 'grey16', (2, 'ushort'): 'grey16', (3, 'ushort'): 'rgb16', (4, 'ushort'): 'rgb16'}
 _SYSTEM_ERRORS = {os.strerror(number): number for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)}
