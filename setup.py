@@ -32,8 +32,8 @@ setup(
                   'vapsr_arch.pretrained': ['README.md', 'VapSR-S_*.pth']},
     python_requires='>=3.10, <3.13',
     install_requires=[
-        'basicsr==1.4.2', 'torch>=2.7', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pyyaml', 'pillow', 'pyvips[binary]>=3.1', 'tqdm',
-        'pydantic>=2', 'typer', 'safetensors', 'setuptools',
+        'basicsr==1.4.2', 'torch>=2.7', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pyyaml', 'pillow', 'tqdm',
+        'pyvips[binary]>=3.1', 'pydantic>=2', 'typer', 'safetensors', 'setuptools',
     ],
     extras_require={
         'benchmark': ['fvcore', 'matplotlib'],

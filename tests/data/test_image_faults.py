@@ -134,7 +134,7 @@ def test_the_resolution_is_kept(kind: str, tmp_path: Path) -> None:
 def test_exif_that_jpeg_cannot_hold_is_refused_with_advice() -> None:
     exif = Image.Exif()
     exif[0x010E] = 'x' * 70000
-    with pytest.raises(VapsrError, match='EXIF of .* bytes: take --format png'):
+    with pytest.raises(VapsrError, match=r'EXIF of .* bytes: take --format png'):
         check_fits('jpeg', 4, 4, ImageData(np.zeros((4, 4, 3), np.uint8), exif))
 
 
