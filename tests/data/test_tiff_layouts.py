@@ -50,7 +50,11 @@ def _as_it_is_to_be_seen(path: Path) -> np.ndarray | None:
     """H x W x C as tifffile reads it; None for what is no grey or RGB image of 1, 8 or 16 bits."""
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
-        pixels, photometric = page.asarray(), page.photometric.name.lower()
+        photometric = page.photometric.name.lower()
+        try:
+            pixels = page.asarray()
+        except ValueError:  # of single bits, tifffile reads one sample a pixel
+            return None
         if page.planarconfig == 2 and page.samplesperpixel > 1:
             pixels = pixels.transpose(1, 2, 0)
         pixels = pixels.reshape(HEIGHT, WIDTH, -1)

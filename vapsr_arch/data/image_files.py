@@ -169,7 +169,7 @@ def _opened(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> _O
         if name := foreign_format(start):
             raise VapsrError(f'{path} is a {name} file: take {", ".join(FORMATS)} or AVIF') from None
         reason = vips_reason(error)
-        if 'not a known' in reason or 'unable to load from source' in reason or not start:
+        if 'known' in reason or 'unable to load from source' in reason or not start:
             raise VapsrError(f'{path} is not an image, or of an unknown format') from None
         raise VapsrError(f'{path} cannot be read as an image: {reason}') from None
     if kind is None:
