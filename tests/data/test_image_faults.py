@@ -58,7 +58,8 @@ def test_a_transparent_colour_of_16_bits(tmp_path: Path) -> None:
 
 
 def test_a_fifth_sample_is_named(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / 'x.tif', np.zeros((4, 4, 5), np.uint8), photometric='rgb', extrasamples=['unspecified'] * 2)
+    tifffile.imwrite(tmp_path / 'x.tif', np.zeros((4, 4, 5), np.uint8), photometric='rgb', planarconfig='contig',
+                     extrasamples=['unspecified'] * 2)
     with pytest.raises(VapsrError, match='has 5 samples a pixel'):
         read_image(tmp_path / 'x.tif')
 

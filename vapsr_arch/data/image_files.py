@@ -72,7 +72,6 @@ class _Opened(NamedTuple):
     image: pyvips.Image | Image.Image
     file: io.BufferedReader | io.BytesIO
     orientation: int
-    premultiplied: bool
 
 
 def vips_reason(error: pyvips.Error) -> str:
@@ -181,13 +180,14 @@ def _opened(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> _O
             frames = int.from_bytes(data[:4], 'big') if name == 'acTL' else frames
     if frames > 1:
         raise VapsrError(f'{path} has {frames} images, an animation or pages: split it into files of one each')
-    premultiplied = kind == 'tiff' and _check_tiff(file, path)
+    if kind == 'tiff':
+        _check_tiff(file, path)
     _check_samples(image, path)
     # A progressive JPEG's coefficients are all kept until its last byte.
     progressive = 2 if kind == 'jpeg' and image.get_typeof('interlaced') else 0
     check_memory(image.height, image.width, image.bands * (_TYPES[image.format]().itemsize + progressive), path)
     orientation = image.get('orientation') if image.get_typeof('orientation') else 1
-    return _Opened(kind, image, file, orientation if orientation in _ORIENTATIONS else 1, premultiplied)
+    return _Opened(kind, image, file, orientation if orientation in _ORIENTATIONS else 1)
 
 
 def _opened_by_pillow(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> _Opened:
@@ -204,7 +204,7 @@ def _opened_by_pillow(file: io.BufferedReader | io.BytesIO, path: str | os.PathL
     if width < 1 or height < 1:
         raise VapsrError(f'{path} cannot be read as an image: its size is {width}x{height}')
     check_memory(height, width, 2 * len(_PILLOW_MODES[image.mode]), path)
-    return _Opened(image.format.lower(), image, file, 1, False)
+    return _Opened(image.format.lower(), image, file, 1)
 
 
 def _check_samples(image: pyvips.Image, path: str | os.PathLike) -> None:
@@ -215,14 +215,13 @@ def _check_samples(image: pyvips.Image, path: str | os.PathLike) -> None:
                          f'with alpha or without')
 
 
-def _check_tiff(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> bool:
-    """Refuses the layouts of TIFF that libvips decodes to something else; says whether colours are multiplied by alpha."""
+def _check_tiff(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> None:
+    """Refuses the layouts of TIFF that libvips decodes to something else; colours multiplied by alpha it divides again."""
     try:
         file.seek(0)
         tags = image_metadata.tiff_directory(file)
         # Of a damaged directory any value may be anything.
         bits, formats = (set(np.atleast_1d(tags.get(tag, default)).tolist()) for tag, default in ((258, 1), (339, 1)))
-        extra = np.atleast_1d(tags.get(338, ())).tolist()
         photometric, compression, samples = tags.get(262), tags.get(259, 1), tags.get(277, 1)
         separate = tags.get(284, 1) != 1 and samples != 1
     except (ValueError, TypeError) as error:
@@ -239,7 +238,6 @@ def _check_tiff(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -
         raise VapsrError(f'{path} has {samples} samples a pixel, of which {colours} are colours: one more, alpha, is read')
     if separate and photometric not in (2, 5):
         raise VapsrError(f'{path} keeps grey and alpha in separate planes: convert it to one plane')
-    return samples > colours and extra == [1]
 
 
 def _read(opened: _Opened, path: str | os.PathLike) -> ImageData:
@@ -282,8 +280,6 @@ def _pixels(image: pyvips.Image, opened: _Opened, path: str | os.PathLike) -> np
     begin_work(path)
     dtype = _TYPES[image.format]
     try:
-        if opened.premultiplied:
-            image = image.unpremultiply(max_alpha=np.iinfo(dtype).max).rint().cast(image.format)
         pixels = np.frombuffer(image.write_to_memory(), dtype)
     except pyvips.Error as error:
         raise VapsrError(f'{path} cannot be read as an image: {vips_reason(error)}') from None
