@@ -33,7 +33,7 @@ setup(
     python_requires='>=3.10, <3.13',
     install_requires=[
         'basicsr==1.4.2', 'torch>=2.7', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pyyaml', 'pillow', 'tqdm',
-        'pydantic>=2', 'typer', 'safetensors', 'setuptools',
+        'pyvips[binary]>=3.1', 'pydantic>=2', 'typer', 'safetensors', 'setuptools',
     ],
     extras_require={
         'benchmark': ['fvcore', 'matplotlib'],
@@ -41,7 +41,7 @@ setup(
         'metrics': ['pyiqa'],
         'export': ['onnx', 'onnxruntime', 'openvino'],
         'spandrel': ['spandrel'],
-        'test': ['pytest', 'pytest-xdist', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel',
+        'test': ['pytest', 'pytest-xdist', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel', 'tifffile',
                  'triton; sys_platform == "linux"'],  # torch's builds for GPUs bring it, that for CPUs does not
     },
     entry_points={'console_scripts': ['vapsr = vapsr_arch.__main__:run']},

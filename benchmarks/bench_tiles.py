@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vapsr_arch.inference.photographs import read_photograph
+from vapsr_arch.data.image_files import read_image
 from vapsr_arch.inference.upscaler import AUTO_HALO, Upscaler
 from vapsr_arch.memory import keep_freed_memory
 from vapsr_arch.weights.names import DEFAULT
@@ -28,7 +28,7 @@ def measure(weights: str, title: str, pictures: Iterable[Path], tile: int, halos
     contestants = [Upscaler(weights, tile=tile, halo=halo) for halo in halos]
     pixels, differing, worst = 0, [0] * len(halos), [0] * len(halos)
     for path in pictures:
-        image = read_photograph(path).pixels[..., :3]
+        image = read_image(path).pixels[..., :3]
         expected = whole(image)
         pixels += expected.shape[0] * expected.shape[1]
         for i, upscale in enumerate(contestants):

@@ -21,6 +21,7 @@ except ModuleNotFoundError:  # Windows; files go unguarded there
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
+_LONGEST_NAME = 255  # bytes
 _TEMPORARY = re.compile(r'\..+\.tmp-\w{8}(\.\w+)?')  # the names that `written_whole` gives
 
 
@@ -39,7 +40,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     # Named before it is made: whenever a signal ends this, it is removed.
-    temporary = path.with_name(f'.{path.stem}.tmp-{secrets.token_hex(4)}{path.suffix}')
+    temporary = path.with_name(_temporary_name(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
@@ -84,6 +85,10 @@ def _exchange(one: Path, other: Path) -> bool:
     except AttributeError:
         return False
     return rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
+def _temporary_name(path: Path) -> str:
+    """A name for writing `path` under; of a long one only the beginning is kept, so that it is no longer than names may be."""
+    ending = f'.tmp-{secrets.token_hex(4)}{path.suffix if len(os.fsencode(path.suffix)) < 32 else ""}'
+    return '.' + os.fsdecode(os.fsencode(path.stem)[:_LONGEST_NAME - 1 - len(os.fsencode(ending))]) + ending
 
 
 @contextmanager

@@ -1,7 +1,10 @@
-"""Memory: how the C library keeps that of activations, and which errors say that there is not enough."""
+"""Memory: how the C library keeps that of activations, how much is free, and which errors say that there is not enough."""
 
+import contextlib
 import ctypes
+import re
 import sys
+from pathlib import Path
 
 from vapsr_arch.errors import VapsrError
 
@@ -51,3 +54,23 @@ def is_of_a_gpu(error: BaseException) -> bool:
     message = str(error).lower()
     return type(error).__name__ == 'OutOfMemoryError' or any(
         words in message for words in ('cuda', 'cudnn', 'cublas', 'cusolver', 'cufft', 'hip', 'mps backend'))
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take: what the system has free, or its control group, whichever is less.
+
+    Pages of files, which the kernel gives up when memory is wanted, count as free.
+    """
+    found = [sys.maxsize]
+    group = Path('/sys/fs/cgroup')
+    for limit, used, stat, cache in (
+            ('memory.max', 'memory.current', 'memory.stat', 'file'),
+            ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes', 'memory/memory.stat', 'total_cache')):
+        try:
+            cached = re.search(rf'^{cache} (\d+)', (group / stat).read_text(), re.MULTILINE)
+            found.append(int((group / limit).read_text()) - int((group / used).read_text()) + int(cached[1] if cached else 0))
+        except (OSError, ValueError):  # no such group, or no limit
+            continue
+    with contextlib.suppress(OSError, TypeError):  # where the system is not Linux
+        found.append(1024 * int(re.search(r'MemAvailable:\s+(\d+)', Path('/proc/meminfo').read_text())[1]))
+    return max(0, min(found))

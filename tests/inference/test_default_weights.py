@@ -11,9 +11,9 @@ from PIL import Image
 
 from tests.conftest import Finished, photograph
 from vapsr_arch.archs import NETWORKS
+from vapsr_arch.data.image_files import read_image
+from vapsr_arch.data.image_formats import is_lossy
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.inference.formats import is_lossy
-from vapsr_arch.inference.photographs import read_photograph
 from vapsr_arch.inference.upscaler import Upscaler
 from vapsr_arch.weights import names
 
@@ -74,7 +74,7 @@ def images(shipped: Callable[..., None]) -> None:
 
 
 def by(name: str, image: str) -> np.ndarray:
-    return Upscaler(f'experiments/pretrained_models/{name}.pth', device='cpu')(read_photograph(f'in/{image}').pixels)
+    return Upscaler(f'experiments/pretrained_models/{name}.pth', device='cpu')(read_image(f'in/{image}').pixels)
 
 
 @pytest.mark.parametrize(('arguments', 'scale'), [((), 4), (('-s', '2'), 2)])
@@ -85,7 +85,7 @@ def test_the_weights_suit_the_image(arguments: tuple[str, ...], scale: int, imag
     assert result.code == 0, result.err
     assert f'weights: VapSR-S_x{scale} for 2 images, VapSR-S_x{scale}_photo for 2 images (JPEG, lossy WebP)\n' in result.err
     for name, suffix in (('a.png', ''), ('b.jpg', '_photo'), ('c.png', '_photo'), ('d.webp', '')):
-        written = read_photograph(Path('out', name).with_suffix('.png')).pixels
+        written = read_image(Path('out', name).with_suffix('.png')).pixels
         assert np.array_equal(written, by(f'VapSR-S_x{scale}{suffix}', name)), name
 
 
@@ -94,7 +94,7 @@ def test_weights_that_are_named_are_used_for_all(images: None, shipped: Callable
     shipped('VapSR-S_x4', 'VapSR-S_x4_photo')
     result = vapsr('upscale', 'in/b.jpg', '-o', 'b.png', '--weights', 'VapSR-S_x4', '--device', 'cpu')
     assert result.code == 0 and 'weights:' not in result.err
-    assert np.array_equal(read_photograph('b.png').pixels, by('VapSR-S_x4', 'b.jpg'))
+    assert np.array_equal(read_image('b.png').pixels, by('VapSR-S_x4', 'b.jpg'))
 
 
 def test_without_photo_weights_the_clean_ones_are_used_and_that_is_said(images: None, shipped: Callable[..., None],

@@ -42,11 +42,11 @@ def test_one_file_becomes_the_file_that_is_named(files: Callable[..., None]) -> 
 def test_several_files_do_not_become_one(files: Callable[..., None]) -> None:
     files('a.png', 'b.png', 'file')
     for out in ('big.tif', 'file'):
-        with pytest.raises(OptionsError, match='2 pictures need a folder'):
+        with pytest.raises(OptionsError, match='2 images need a folder'):
             _names('a.png', 'b.png', out=out)
 
 
-def test_a_folder_stands_for_its_pictures(files: Callable[..., None]) -> None:
+def test_a_folder_stands_for_its_images(files: Callable[..., None]) -> None:
     files('in/a.png', 'in/b.txt', 'in/.c.png', 'in/sub/d.tiff')
     assert _names('in') == {'in/a.png': 'out/a.png'}
     assert _names('in', recursive=True) == {'in/a.png': 'out/a.png', 'in/sub/d.tiff': 'out/sub/d.tiff'}
@@ -105,8 +105,34 @@ def test_an_output_over_an_input_is_seen_through_links(files: Callable[..., None
         _names('in', out='link')
 
 
-@pytest.mark.parametrize(('given', 'message'), [('none', 'no such file'), ('*.gif', 'no such file'), ('empty', 'no picture')])
+@pytest.mark.parametrize(('given', 'message'), [('none', 'no such file'), ('*.gif', 'no such file'), ('empty', 'no image')])
 def test_inputs_that_are_not_there(given: str, message: str, files: Callable[..., None]) -> None:
     files('empty/readme.txt')
     with pytest.raises(VapsrError, match=message):
         _names(given)
+
+
+def test_what_is_passed_over_is_counted_and_named(files: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    files('in/a.png', 'in/b.gif', 'in/c.heic', 'in/.hidden', 'in/.cache/d.png', 'in/e.JFIF', 'in/f.jpe')
+    assert _names('in', recursive=True) == {f'in/{name}': f'out/{name}' for name in ('a.png', 'e.JFIF', 'f.jpe')}
+    assert 'in: 2 files are passed over, not images: b.gif, c.heic' in capsys.readouterr().err
+
+
+def test_a_suffix_is_no_path_and_a_name_not_too_long(files: Callable[..., None]) -> None:
+    files('in/a.png', f'in/{"n" * 250}.png')
+    with pytest.raises(OptionsError, match='it is no path'):
+        _names('in/a.png', suffix='/../../x')
+    with pytest.raises(VapsrError, match='longer than 255 bytes'):
+        _names('in', suffix='_x4')
+
+
+def test_an_output_of_no_format_is_refused(files: Callable[..., None]) -> None:
+    files('a.png')
+    with pytest.raises(OptionsError, match=r'\.gif files are not written'):
+        _names('a.png', out='out.gif')
+
+
+def test_a_tilde_is_the_home_folder(files: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files('a.png')
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    assert _names('a.png', out='~/x') == {'a.png': str(tmp_path / 'home/x/a.png')}

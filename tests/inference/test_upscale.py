@@ -14,8 +14,8 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 from tests.conftest import Finished, photograph
-from vapsr_arch.inference import photographs
-from vapsr_arch.inference.photographs import read_photograph
+from vapsr_arch.data import image_writing
+from vapsr_arch.data.image_files import read_image
 
 
 @pytest.fixture
@@ -55,15 +55,15 @@ def test_a_folder_with_good_and_bad_files(folder: Path, tiny_weights: Path, vaps
 
     assert result.code == 1 and 'Traceback' not in result.err and not result.out
     assert '2 of 9 images failed, the others are done' in result.err
-    assert 'in/cut.jpg cannot be read' in result.err and 'in/text.png is not a picture' in result.err
+    assert 'in/cut.jpg cannot be read' in result.err and 'in/text.png is not an image' in result.err
     assert _names() == {'0.png', '1.png', 'turned.jpg', 'dot.png', 'deep.tif', 'grey_alpha.png', 'strip.png'}
-    turned = read_photograph('out/turned.jpg')
+    turned = read_image('out/turned.jpg')
     assert turned.pixels.shape == (60, 48, 3) and turned.icc == icc and turned.exif[ExifTags.Base.Artist] == 'Somebody'
     with Image.open('out/turned.jpg') as image:
         assert image.getexif().get(ExifTags.Base.Orientation, 1) == 1
     shapes = {'dot.png': (2, 2, 3), 'deep.tif': (48, 60, 3), 'grey_alpha.png': (48, 60, 2), 'strip.png': (20, 40000, 3)}
-    assert {name: read_photograph(f'out/{name}').pixels.shape for name in shapes} == shapes
-    deep = read_photograph('out/deep.tif').pixels
+    assert {name: read_image(f'out/{name}').pixels.shape for name in shapes} == shapes
+    deep = read_image('out/deep.tif').pixels
     assert deep.dtype == np.uint16 and len(np.unique(deep & 0xFF)) > 100
 
 
@@ -72,10 +72,10 @@ def test_outputs_are_kept_unless_forced(folder: Path, upscale: Callable[..., Fin
     Path('out/0.png').write_text('here already')
     first = upscale('in', '-o', 'out')
     assert first.code == 0 and '1 of 2 outputs are there already' in first.err
-    assert Path('out/0.png').read_text() == 'here already' and read_photograph('out/1.png').pixels.shape == (40, 60, 3)
+    assert Path('out/0.png').read_text() == 'here already' and read_image('out/1.png').pixels.shape == (40, 60, 3)
     assert '2 of 2 outputs' in upscale('in', '-o', 'out').err
     assert upscale('in', '-o', 'out', '--force').code == 0
-    assert read_photograph('out/0.png').pixels.shape == (40, 60, 3)
+    assert read_image('out/0.png').pixels.shape == (40, 60, 3)
 
 
 def test_recursion_patterns_suffix_and_format(folder: Path, upscale: Callable[..., Finished]) -> None:
@@ -84,7 +84,7 @@ def test_recursion_patterns_suffix_and_format(folder: Path, upscale: Callable[..
     assert upscale('in', '-r', '-o', 'out', '--suffix', '_x2', '--format', 'webp').code == 0
     assert _names() == {'1_x2.webp', 'sub/0_x2.webp'}
     assert upscale('in/*.png', '-o', 'out2').code == 0 and _names('out2') == {'1.png'}
-    assert upscale('in/1.png', '-o', 'big.bmp').code == 0 and read_photograph('big.bmp').pixels.shape == (40, 60, 3)
+    assert upscale('in/1.png', '-o', 'big.bmp').code == 0 and read_image('big.bmp').pixels.shape == (40, 60, 3)
 
 
 def test_nothing_is_begun_where_two_outputs_collide(folder: Path, upscale: Callable[..., Finished]) -> None:
@@ -120,7 +120,7 @@ def test_a_write_that_ends_early_leaves_nothing(error: BaseException, folder: Pa
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise error
-    monkeypatch.setattr(photographs, '_encoded', fail)
+    monkeypatch.setattr(image_writing, '_save', fail)
     result = upscale('in', '-o', 'out')
     assert not _names()
     if isinstance(error, OSError):
@@ -144,12 +144,12 @@ def test_stopping_leaves_whole_files_only(number: int, folder: Path, tiny_weight
     assert process.returncode == 128 + number and b'Traceback' not in told
     assert 2 <= len(_names()) < 102
     for name in _names():
-        assert read_photograph(f'out/{name}').pixels.shape[2] == 3
+        assert read_image(f'out/{name}').pixels.shape[2] == 3
 
 
 def test_the_shipped_network_is_the_default(folder: Path, vapsr: Callable[..., Finished]) -> None:
     assert vapsr('upscale', 'in/0.png', '-o', 'out').code == 0
-    assert read_photograph('out/0.png').pixels.shape == (80, 120, 3)
+    assert read_image('out/0.png').pixels.shape == (80, 120, 3)
 
 
 def test_a_missing_compiler_is_told(folder: Path, vapsr_process: Callable[..., Finished], tmp_path: Path,

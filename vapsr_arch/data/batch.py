@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
+import pyvips
 from tqdm import tqdm
 
-from vapsr_arch.data.images import split_images
+from vapsr_arch.data.images import passed_over, split_images
 from vapsr_arch.data.recipes import RECIPE
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import leftovers, locked, written_whole
@@ -37,8 +38,7 @@ def sources_of(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         images, others = split_images(folder)
         if others:
-            print(f'{folder}: {len(others)} files are passed over, not images: {others[0].name}'
-                  f'{", ..." if len(others) > 1 else ""}', file=sys.stderr)
+            print(passed_over(folder, others), file=sys.stderr)
         for path in images:
             if path.stem in by_stem:
                 raise VapsrError(f'{by_stem[path.stem]} and {path} have the same name but for folder or suffix: rename one '
@@ -99,7 +99,7 @@ def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[int]:
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    pyvips.concurrency_set(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -148,17 +148,6 @@ def _processes(workers: int) -> Iterator[Executor]:
         yield pool
 
 
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """A damaged file is reported once, by us."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-
-
 def _in_order(pool: Executor, work: Callable[[Job], Result], jobs: Iterable[Job], ahead: int) -> Iterator[tuple[Job, Result]]:
     """Results in the order of the jobs, of which some are begun ahead."""
     flight: deque = deque()
@@ -199,7 +188,6 @@ def run_batch(work: Callable[[Job], Result], jobs: Sequence[Job], title: str,
     workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     guarded = functools.partial(_guarded, work)
     with ExitStack() as stack:
-        stack.enter_context(_quiet_opencv())
         if workers > 1:
             pool = stack.enter_context(ThreadPoolExecutor(workers) if threads else _processes(workers))
             results = _in_order(pool, guarded, jobs, 4 * workers)

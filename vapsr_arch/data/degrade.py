@@ -13,7 +13,9 @@ from PIL import Image
 
 from vapsr_arch.data.batch import claimed, finish, inputs_of, is_done, refuse_inputs, run_batch, sources_of
 from vapsr_arch.data.degrade_strengths import Blur, Jpeg, Noise, Strengths, load_strengths
-from vapsr_arch.data.images import Header, conversion_notes, decode, read_bytes, read_header, write_png
+from vapsr_arch.data.image_files import Header, read_header
+from vapsr_arch.data.image_writing import write_png
+from vapsr_arch.data.images import conversion_notes, decode, read_bytes
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
 from vapsr_arch.errors import VapsrError
 

@@ -1,29 +1,23 @@
-"""Image files: what counts as one, what its header says, its pixels."""
+"""Images as training and the data tools take them: which files of a folder, and pixels as OpenCV has them, BGR."""
 
+import io
 import os
 import re
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from vapsr_arch.data.image_files import Header, check_memory, read_image
+from vapsr_arch.data.image_formats import SUFFIXES
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.files import written_whole
 
-SUFFIXES = frozenset(('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm'))
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is reported once, by us
 _NO_TEXT = re.compile('[\ud800-\udfff]')  # what stands for bytes that are not UTF-8
-_EXIF_ORIENTATION = 0x0112
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width; OpenCV applies them when it reads
-
-
-class Header(NamedTuple):
-    height: int
-    width: int
-    is_16bit: bool
-    has_alpha: bool
+_PNG_START, _JPEG_START = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'
 
 
 def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
@@ -45,43 +39,21 @@ def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
     return images, [path for path in files if path.suffix.lower() not in SUFFIXES]
 
 
-def read_header(path: str | os.PathLike) -> Header:
-    """Reads an image's size and kind without its pixels.
-
-    Raises:
-        VapsrError: The file is missing or not an image.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            # Of a PNG without EXIF at its beginning, Pillow would decode the pixels to look for some at its end.
-            has_exif = image.format != 'PNG' or 'exif' in image.info
-            if has_exif and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
-                width, height = height, width
-            return Header(height, width, '16' in raw_mode(image), 'A' in image.mode or 'transparency' in image.info)
-    except FileNotFoundError:
-        raise VapsrError(f'{path}: there is no such image') from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise VapsrError(f'{path} cannot be read as an image: {_reason(error)}') from None
-
-
-def raw_mode(image: Image.Image) -> str:
-    """How the file of an image that is not loaded yet holds its samples, such as `RGB;16B`."""
-    arguments = image.tile[0].args if image.tile else image.mode
-    return arguments if isinstance(arguments, str) else str(arguments[0])
-
-
-def _reason(error: Exception) -> str:
-    return 'its format is not known' if isinstance(error, UnidentifiedImageError) else str(error)
+def passed_over(folder: str | os.PathLike, files: Sequence[Path]) -> str:
+    """A line that says how many files of a folder are no images, and names the first of them."""
+    names = ', '.join(file.name if not _NO_TEXT.search(file.name) else ascii(file.name) for file in files[:3])
+    return f'{folder}: {len(files)} files are passed over, not images: {names}{", ..." if len(files) > 3 else ""}'
 
 
 def decode(content: bytes | None, name: str | os.PathLike, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """Decodes an image file's bytes.
 
+    OpenCV decodes PNG and JPEG, which it does at once and in every process; `read_image` all else.
+
     Args:
         content: The file's bytes; None stands for a record that is not there.
         name: What an error calls the image.
-        flags: OpenCV's, for reading otherwise than below.
+        flags: OpenCV's: IMREAD_COLOR, or IMREAD_ANYCOLOR and IMREAD_ANYDEPTH for reading otherwise than below.
 
     Returns:
         H x W x 3, uint8, BGR: grey repeated, 16 bit reduced to 8, alpha left out.
@@ -89,10 +61,48 @@ def decode(content: bytes | None, name: str | os.PathLike, flags: int = cv2.IMRE
     Raises:
         VapsrError: The bytes are no image, or end too early.
     """
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    if not content:
+        raise VapsrError(f'{name} cannot be decoded: the file is damaged, cut off or not an image')
+    if not _is_for_opencv(content, name):
+        return _as_flags_say(read_image(name, content).pixels, flags)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:
+        image = None
     if image is None:
         raise VapsrError(f'{name} cannot be decoded: the file is damaged, cut off or not an image')
     return image
+
+
+def _is_for_opencv(content: bytes, name: str | os.PathLike) -> bool:
+    """Whether OpenCV decodes an image as it is meant: a PNG, or a JPEG that is not CMYK; its size is looked at here."""
+    if content.startswith(_JPEG_START):
+        try:
+            with Image.open(io.BytesIO(content), formats=('JPEG',)) as image:
+                (width, height), is_for_opencv = image.size, image.mode in ('L', 'RGB')
+        except Exception:  # whatever a damaged file makes of Pillow: the reader says what is wrong
+            return False
+        check_memory(height, width, 9, name)  # pixels, and the coefficients of a progressive file
+        return is_for_opencv
+    if not content.startswith(_PNG_START) or len(content) < 33:
+        return False
+    width, height = struct.unpack('>II', content[16:24])
+    if not 0 < width < 2**31 or not 0 < height < 2**31 or b'acTL' in content[33:4096]:
+        return False
+    check_memory(height, width, 8 if content[24] == 16 else 4, name)
+    return True
+
+
+def _as_flags_say(pixels: np.ndarray, flags: int) -> np.ndarray:
+    """Pixels of the reader as OpenCV would give them."""
+    if pixels.shape[2] in (2, 4):
+        pixels = pixels[..., :-1]
+    if pixels.dtype == np.uint16 and not flags & cv2.IMREAD_ANYDEPTH:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.shape[2] == 1:
+        return np.ascontiguousarray(pixels[..., 0] if flags & cv2.IMREAD_ANYCOLOR == cv2.IMREAD_ANYCOLOR
+                                    else pixels.repeat(3, 2))
+    return np.ascontiguousarray(pixels[..., ::-1])
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
@@ -113,17 +123,7 @@ def read_as_it_is(path: str | os.PathLike) -> np.ndarray:
     Raises:
         VapsrError: The file cannot be read, or its samples are of another type.
     """
-    image = decode(read_bytes(path), path, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
-    if image.dtype not in (np.uint8, np.uint16):
-        raise VapsrError(f'{path} has samples of type {image.dtype}: images of 8 or 16 bits a channel are needed')
-    return image
-
-
-def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Writes an image, H x W or H x W x 3 in BGR, uint8 or uint16, as PNG: whole or not at all."""
-    content = cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-    with written_whole(path) as temporary:
-        temporary.write_bytes(content)
+    return decode(read_bytes(path), path, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
 
 
 def conversion_notes(headers: Iterable[Header]) -> list[str]:

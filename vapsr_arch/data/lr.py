@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vapsr_arch.data.batch import claimed, finish, inputs_of, is_done, refuse_inputs, run_batch, sources_of
-from vapsr_arch.data.images import read_as_it_is, write_png
+from vapsr_arch.data.image_writing import write_png
+from vapsr_arch.data.images import read_as_it_is
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
 from vapsr_arch.errors import VapsrError
 

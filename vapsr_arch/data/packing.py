@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vapsr_arch.data.batch import inputs_of, raise_faults, run_batch, sources_of
-from vapsr_arch.data.images import Header, conversion_notes, decode, read_bytes, read_header
+from vapsr_arch.data.image_files import Header, read_header
+from vapsr_arch.data.images import conversion_notes, decode, read_bytes
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
 from vapsr_arch.data.pack import Pack, PackWriter
 from vapsr_arch.errors import VapsrError

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vapsr_arch.data.batch import claimed, finish, inputs_of, is_done, refuse_inputs, run_batch, sources_of
-from vapsr_arch.data.images import read_as_it_is, read_header, write_png
+from vapsr_arch.data.image_files import read_header
+from vapsr_arch.data.image_writing import write_png
+from vapsr_arch.data.images import read_as_it_is
 from vapsr_arch.errors import VapsrError
 
 # DIV2K names the LR image of 0001 0001x4; sub-images of both are to have the same name.

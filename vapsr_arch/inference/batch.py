@@ -5,15 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from vapsr_arch.data.batch import raise_faults
-from vapsr_arch.data.images import read_header
+from vapsr_arch.data.image_files import check_memory, read_header, read_image
+from vapsr_arch.data.image_formats import is_lossy
+from vapsr_arch.data.image_writing import check_fits, write_image
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.inference.formats import is_lossy
 from vapsr_arch.inference.jobs import Job
-from vapsr_arch.inference.photographs import check_fits, read_photograph, write_photograph
 from vapsr_arch.inference.upscaler import Upscaler
 from vapsr_arch.weights.names import default_weights
 
@@ -30,7 +29,6 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]]) -> None:
     Raises:
         VapsrError: Some files failed; all of them are named, and the others are done.
     """
-    Image.MAX_IMAGE_PIXELS = None  # Pillow's limit refuses honest panoramas
     megapixels = [_megapixels(job) for job, _ in jobs]
     faults, done = [], 0.
     with tqdm(total=sum(megapixels), unit='MP', file=sys.stderr, bar_format=_BAR) as bar:
@@ -48,6 +46,8 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]]) -> None:
                 faults.append(VapsrError(f'{error.filename or job.output}: {error.strerror or error}'))
             except MemoryError:
                 faults.append(VapsrError(f'{job.source}: there is not enough memory'))
+            except Exception as error:  # no image is worth the others'
+                faults.append(VapsrError(f'{job.source}: {type(error).__name__}: {error}; please report it'))
             done += size
             show(1)
     raise_faults(faults, len(jobs))
@@ -91,13 +91,16 @@ def _megapixels(job: Job) -> float:
 
 
 def _upscale_file(job: Job, upscaler: Upscaler, progress: Callable[[float], None]) -> None:
-    photograph = read_photograph(job.source)
-    for note in photograph.notes:
+    header = read_header(job.source)
+    channels, sample = 4 if header.has_alpha else 3, 2 if header.is_16bit else 1
+    check_memory(header.height, header.width, channels * sample * (1 + upscaler.scale ** 2), job.source)
+    image = read_image(job.source)
+    for note in image.notes:
         say(f'{job.source}: {note}')
-    height, width = (upscaler.scale * size for size in photograph.pixels.shape[:2])
+    height, width = (upscaler.scale * size for size in image.pixels.shape[:2])
     try:
-        check_fits(job.kind, height, width, photograph)  # before the time is spent
-        upscaled = upscaler(photograph.pixels, progress)
-        write_photograph(job.output, job.kind, photograph._replace(pixels=upscaled))
+        check_fits(job.kind, height, width, image)  # before the time is spent
+        upscaled = upscaler(image.pixels, progress)
+        write_image(job.output, job.kind, image._replace(pixels=upscaled))
     except VapsrError as error:
         raise VapsrError(f'{job.source}: {error}') from None

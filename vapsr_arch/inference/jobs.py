@@ -1,17 +1,21 @@
-"""Which files become which: inputs named by file, folder or pattern, and where their enlargements go."""
+"""Which files become which: inputs named by file, folder or pattern, and where their outputs go."""
 
 import glob
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from vapsr_arch.data.image_formats import FORMATS, OUTPUT_SUFFIXES, SUFFIXES
+from vapsr_arch.data.images import passed_over
 from vapsr_arch.errors import OptionsError, VapsrError
-from vapsr_arch.inference.formats import FORMATS, SUFFIXES
+
+_LONGEST_NAME = 255  # bytes
 
 
 class Job(NamedTuple):
-    """A picture to enlarge.
+    """A image to upscale.
 
     Attributes:
         source: Its file.
@@ -29,40 +33,50 @@ def plan_jobs(inputs: Sequence[str], out: Path, recursive: bool = False, suffix:
 
     Args:
         inputs: Files, folders, and patterns such as `photos/*.jpg`.
-        out: A folder; or, for one file, the file to write, of one of `SUFFIXES`.
+        out: A folder; or, for one file, the file to write, of one of `OUTPUT_SUFFIXES`.
         recursive: Take folders within folders too, and make the same ones in `out`.
         suffix: What the names of outputs end with, before the dot.
         kind: The outputs' format, of `FORMATS`; None for that of each one's name.
 
     Raises:
         OptionsError: `out` is a file while there are several inputs, or while `suffix` or `kind` is given.
-        VapsrError: An input is not there, has no picture or an unknown suffix; two inputs would have the same output; an
+        VapsrError: An input is not there, has no image or an unknown suffix; two inputs would have the same output; an
             output would overwrite an input.
     """
+    inputs, out = [os.path.expanduser(given) for given in inputs], out.expanduser()
+    is_a_file = Path(inputs[0]).is_file()
     found = (pair for given in inputs for pair in _found(given, out, recursive))
     sources = dict({os.path.abspath(source): (source, place) for source, place in found}.values())  # each once
-    if len(sources) == 1 and Path(inputs[0]).is_file() and out.suffix.lower() in SUFFIXES and not out.is_dir():
+    if '/' in suffix or '\0' in suffix or os.sep in suffix:
+        raise OptionsError(f'--suffix {suffix!r} is added to names: it is no path')
+    if len(sources) == 1 and is_a_file and out.suffix and not out.is_dir():
+        if out.suffix.lower() not in OUTPUT_SUFFIXES:
+            raise OptionsError(f'-o {out}: {out.suffix} files are not written: take one of {", ".join(OUTPUT_SUFFIXES)}, or name '
+                               f'a folder without a dot in its name or one that is there')
         if suffix or kind:
             raise OptionsError(f'-o {out} names the output: --suffix and --format are for a folder of outputs')
-        jobs = [Job(next(iter(sources)), out, SUFFIXES[out.suffix.lower()])]
+        jobs = [Job(next(iter(sources)), out, OUTPUT_SUFFIXES[out.suffix.lower()])]
     else:
-        if out.is_file() or (out.suffix.lower() in SUFFIXES and not out.is_dir()):
-            raise OptionsError(f'-o {out}: {len(sources)} pictures need a folder')
+        if out.is_file() or (out.suffix.lower() in OUTPUT_SUFFIXES and not out.is_dir()):
+            raise OptionsError(f'-o {out}: {len(sources)} images need a folder')
         jobs = [_job(source, out / place, suffix, kind) for source, place in sources.items()]
     _check(jobs)
     return jobs
 
 
 def _found(given: str, out: Path, recursive: bool) -> Iterator[tuple[Path, Path]]:
-    """The pictures that an input stands for, each with its place in the output folder."""
+    """The images that an input stands for, each with its place in the output folder."""
     path = Path(given)
     if path.is_dir():
-        found = [file for file in sorted(path.rglob('*') if recursive else path.iterdir())
-                 if file.suffix.lower() in SUFFIXES and file.is_file() and not file.name.startswith('.')
-                 # Else outputs within the input's folder would be enlarged again by the next run.
+        files = [file for file in sorted(path.rglob('*') if recursive else path.iterdir())
+                 if file.is_file() and not any(part.startswith('.') for part in file.relative_to(path).parts)
+                 # Else outputs within the input's folder would be upscaled again by the next run.
                  and (out.resolve() == path.resolve() or out.resolve() not in file.resolve().parents)]
+        found = [file for file in files if file.suffix.lower() in SUFFIXES]
+        if len(found) < len(files):
+            print(passed_over(given, [file for file in files if file.suffix.lower() not in SUFFIXES]), file=sys.stderr)
         if not found:
-            raise VapsrError(f'{given}: the folder has no picture ({", ".join(SUFFIXES)})'
+            raise VapsrError(f'{given}: the folder has no image ({", ".join(SUFFIXES)})'
                              + ('' if recursive else '; -r looks into folders within it, too'))
         yield from ((file, file.relative_to(path)) for file in found)
     elif path.is_file():
@@ -78,9 +92,13 @@ def _found(given: str, out: Path, recursive: bool) -> Iterator[tuple[Path, Path]
 
 def _job(source: Path, output: Path, suffix: str, kind: str | None) -> Job:
     ending = FORMATS[kind] if kind else source.suffix
-    if not kind and ending.lower() not in SUFFIXES:
+    if not kind and ending.lower() not in OUTPUT_SUFFIXES:
         raise VapsrError(f'{source}: its name tells no format to write: give --format ({", ".join(FORMATS)})')
-    return Job(source, output.with_name(f'{output.stem}{suffix}{ending}'), kind or SUFFIXES[ending.lower()])
+    name = f'{output.stem}{suffix}{ending}'
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        raise VapsrError(f'{source}: its output\'s name would be longer than {_LONGEST_NAME} bytes: rename it, or give a shorter '
+                         f'--suffix')
+    return Job(source, output.with_name(name), kind or OUTPUT_SUFFIXES[ending.lower()])
 
 
 def _check(jobs: Sequence[Job]) -> None:
@@ -92,5 +110,5 @@ def _check(jobs: Sequence[Job]) -> None:
             raise VapsrError(f'{job.output} is an input and would be overwritten: choose another -o, or a --suffix')
         if output in by_output:
             raise VapsrError(f'{by_output[output]} and {job.source} would both become {job.output}: rename one of them, or '
-                             f'enlarge them into two folders')
+                             f'upscale them into two folders')
         by_output[output] = job.source

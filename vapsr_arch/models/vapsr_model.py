@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from vapsr_arch.data.images import write_png
+from vapsr_arch.data.image_writing import write_png
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 from vapsr_arch.metrics.measure import measure

@@ -1,0 +1,160 @@
+"""Image files that are damaged, odd or too large: a sentence or the right pixels, and nothing half-written."""
+
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from vapsr_arch.data import image_files
+from vapsr_arch.data.image_files import ImageData, read_header, read_image
+from vapsr_arch.data.image_writing import check_fits, write_image
+from vapsr_arch.data.images import decode, read_as_it_is
+from vapsr_arch.errors import VapsrError
+
+
+def _png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack('>I', len(content)) + name + content + struct.pack('>I', zlib.crc32(name + content))
+
+
+def _with_chunks(path: Path, *chunks: bytes) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:33] + b''.join(chunks) + content[33:])
+
+
+@pytest.mark.parametrize('profile', [b'\0' * 50, b'\0\0\1\0' + b'x' * 124, b'\0\0\0\x80' + b'x' * 500, b'x'])
+@pytest.mark.parametrize('kind', ['png', 'jpeg', 'tiff', 'webp'])
+def test_a_damaged_profile_is_left_out(kind: str, profile: bytes, tmp_path: Path) -> None:
+    Image.new('RGB', (8, 8), (9, 99, 199)).save(tmp_path / 'p.jpg', icc_profile=profile)
+    image = read_image(tmp_path / 'p.jpg')
+    assert image.icc is None and image.notes == ('its ICC profile is damaged and was left out',)
+    write_image(tmp_path / 'out', kind, image)
+    assert read_image(tmp_path / 'out').pixels.shape == (8, 8, 3)
+
+
+def test_alpha_is_not_multiplied_in(tmp_path: Path) -> None:
+    path = tmp_path / 'x.tif'
+    Image.new('RGBA', (5, 4), (200, 200, 200, 64)).save(path)
+    assert (read_as_it_is(path) == 200).all() and (decode(path.read_bytes(), path) == 200).all()
+    assert read_image(path).pixels[0, 0].tolist() == [200, 200, 200, 64]
+    tifffile.imwrite(path, np.full((4, 5, 4), (50, 50, 50, 64), np.uint8), photometric='rgb', extrasamples=['assocalpha'])
+    assert read_image(path).pixels[0, 0].tolist() == [199, 199, 199, 64]
+
+
+def test_a_transparent_colour_of_16_bits(tmp_path: Path) -> None:
+    pixels = np.full((3, 4, 3), 513, np.uint16)
+    pixels[0, 0] = 7
+    cv2.imwrite(str(tmp_path / 'x.png'), pixels)
+    _with_chunks(tmp_path / 'x.png', _png_chunk(b'tRNS', struct.pack('>3H', 7, 7, 7)))
+    read = read_image(tmp_path / 'x.png').pixels
+    assert np.array_equal(read[..., :3], pixels) and read[0, 0, 3] == 0 and (read[1:, :, 3] == 65535).all()
+    assert np.array_equal(read_as_it_is(tmp_path / 'x.png'), pixels)
+
+
+def test_a_fifth_sample_is_named(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / 'x.tif', np.zeros((4, 4, 5), np.uint8), photometric='rgb', planarconfig='contig',
+                     extrasamples=['unspecified'] * 2)
+    with pytest.raises(VapsrError, match='has 5 samples a pixel'):
+        read_image(tmp_path / 'x.tif')
+
+
+@pytest.mark.parametrize('size', [(-5, 4), (2**31 - 1, 2**31 - 1), (0, 4)])
+def test_sizes_that_cannot_be(size: tuple[int, int], tmp_path: Path) -> None:
+    header = _png_chunk(b'IHDR', struct.pack('>iiBBBBB', *size, 8, 2, 0, 0, 0))
+    (tmp_path / 'x.png').write_bytes(b'\x89PNG\r\n\x1a\n' + header + _png_chunk(b'IDAT', zlib.compress(b'')) +
+                                     _png_chunk(b'IEND', b''))
+    bmp = b'BM' + struct.pack('<IHHI', 54, 0, 0, 54) + struct.pack('<IiiHHIIiiII', 40, *size, 1, 24, 0, 0, 0, 0, 0, 0)
+    (tmp_path / 'x.bmp').write_bytes(bmp)
+    for name in ('x.png', 'x.bmp'):
+        for read in (read_image, read_as_it_is):
+            with pytest.raises(VapsrError):
+                read(tmp_path / name)
+
+
+def test_memory_is_compared_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new('RGB', (8, 8)).save(tmp_path / 'x.jpg')
+    content = bytearray((tmp_path / 'x.jpg').read_bytes())
+    frame = content.index(b'\xff\xc0')
+    content[frame + 5:frame + 9] = struct.pack('>HH', 65500, 65500)
+    (tmp_path / 'x.jpg').write_bytes(content)
+    monkeypatch.setattr(image_files, 'available_memory', lambda: 2**30)
+    for read in (read_image, read_header, read_as_it_is):
+        with pytest.raises(VapsrError, match=r'65500x65500 pixels need .* GiB of memory, and 1\.0 GiB are free'):
+            read(tmp_path / 'x.jpg')
+
+
+@pytest.mark.parametrize(('kind', 'blocks'), [('png', 20), ('jpeg', 20), ('tiff', 20), ('webp', 20), ('bmp', 20)])
+def test_a_short_write_leaves_nothing(kind: str, blocks: int, tmp_path: Path) -> None:
+    code = f"""
+import numpy as np
+from vapsr_arch.data.image_writing import write_image, ImageData
+try:
+    write_image({str(tmp_path / 'x')!r}, {kind!r}, ImageData(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    limited = ['sh', '-c', f'ulimit -f {blocks}; exec "$@"', 'sh', sys.executable, '-c', code]
+    result = subprocess.run(limited, capture_output=True, text=True, check=True)
+    assert result.stdout.startswith(('OSError', 'VapsrError')) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('stem', ['a' * 251, 'é' * 125, '[x]', '~'])
+@pytest.mark.parametrize('kind', ['png', 'jpeg', 'tiff'])
+def test_long_and_odd_names(kind: str, stem: str, tmp_path: Path) -> None:
+    path = tmp_path / f'{stem}.{kind[:3]}'
+    write_image(path, kind, ImageData(np.full((4, 5, 3), 77, np.uint8)))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name] and read_image(path).pixels.shape == (4, 5, 3)
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / 'caf\udce9.png'
+    write_image(path, 'png', ImageData(np.full((4, 5, 3), 77, np.uint8)))
+    assert (read_image(path).pixels == 77).all()
+
+
+def test_what_a_png_says_of_its_colours_is_named(tmp_path: Path) -> None:
+    Image.new('RGB', (4, 4)).save(tmp_path / 'x.png')
+    _with_chunks(tmp_path / 'x.png', _png_chunk(b'gAMA', struct.pack('>I', 45455)), _png_chunk(b'cICP', b'\x09\x10\0\1'))
+    assert read_image(tmp_path / 'x.png').notes == ('what it says of its colours (gAMA, cICP) was left out',)
+
+
+@pytest.mark.parametrize('kind', ['png', 'jpeg', 'tiff'])
+def test_the_resolution_is_kept(kind: str, tmp_path: Path) -> None:
+    Image.new('RGB', (4, 4)).save(tmp_path / 'x.png', dpi=(300, 300))
+    write_image(tmp_path / 'y', kind, read_image(tmp_path / 'x.png'))
+    with Image.open(tmp_path / 'y') as image:
+        assert np.allclose([float(value) for value in image.info['dpi']], 300, atol=1)
+
+
+def test_exif_that_jpeg_cannot_hold_is_refused_with_advice() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = 'x' * 70000
+    with pytest.raises(VapsrError, match=r'EXIF of .* bytes: take --format png'):
+        check_fits('jpeg', 4, 4, ImageData(np.zeros((4, 4, 3), np.uint8), exif))
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'TIFF'])
+def test_cmyk_is_converted_and_told(kind: str, tmp_path: Path) -> None:
+    Image.new('CMYK', (4, 4), (0, 0, 0, 0)).save(tmp_path / 'x', kind)
+    read = read_image(tmp_path / 'x')
+    assert (read.pixels > 250).all() and read.pixels.shape == (4, 4, 3) and 'CMYK' in read.notes[0]
+
+
+def test_an_apng_is_refused(tmp_path: Path) -> None:
+    Image.new('RGB', (4, 4), 'red').save(tmp_path / 'x.png', save_all=True, append_images=[Image.new('RGB', (4, 4), 'blue')])
+    with pytest.raises(VapsrError, match='has 2 images'):
+        read_image(tmp_path / 'x.png')
+
+
+def test_avif_is_read_and_heic_named(tmp_path: Path) -> None:
+    Image.new('RGB', (16, 16), (200, 100, 50)).save(tmp_path / 'x.avif', quality=95)
+    assert np.abs(read_image(tmp_path / 'x.avif').pixels.astype(int) - (200, 100, 50)).max() < 8
+    (tmp_path / 'x.heic').write_bytes(b'\0\0\0\x18ftypheic' + b'\0' * 40)
+    with pytest.raises(VapsrError, match='is a HEIC file'):
+        read_image(tmp_path / 'x.heic')

@@ -1,0 +1,113 @@
+"""Every layout of TIFF that tifffile writes without more codecs: the pixels that tifffile reads, or a refusal; never others."""
+
+import itertools
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from vapsr_arch.data.image_files import read_image
+from vapsr_arch.data.images import decode, read_as_it_is
+from vapsr_arch.errors import VapsrError
+
+HEIGHT, WIDTH = 37, 21
+COLOURS = {'minisblack': 1, 'miniswhite': 1, 'rgb': 3, 'palette': 1, 'separated': 4, 'ycbcr': 3, 'cielab': 3}
+
+
+def _samples(dtype: str, channels: int) -> np.ndarray:
+    random = np.random.default_rng(0)
+    if np.dtype(dtype).kind == 'f':
+        return random.random((HEIGHT, WIDTH, channels)).astype(dtype)
+    if dtype == '?':
+        return random.integers(0, 2, (HEIGHT, WIDTH, channels)).astype(bool)
+    limits = np.iinfo(dtype)
+    return random.integers(limits.min, limits.max, (HEIGHT, WIDTH, channels), dtype, endpoint=True)
+
+
+def _write(path: Path, samples: np.ndarray, photometric: str, planar: str, **options: object) -> bool:
+    """Whether tifffile writes it at all."""
+    channels = samples.shape[2]
+    layout = samples[..., 0] if channels == 1 else samples.transpose(2, 0, 1) if planar == 'separate' else samples
+    if channels > 1:
+        options['planarconfig'] = planar
+    if extra := channels - COLOURS[photometric]:
+        options['extrasamples'] = ['unassalpha'] + ['unspecified'] * (extra - 1)
+    if photometric == 'palette':
+        options['colormap'] = np.random.default_rng(1).integers(0, 65536, (3, 256), np.uint16)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            tifffile.imwrite(path, layout, photometric=photometric, metadata=None, **options)
+    except (ValueError, TypeError, KeyError, RuntimeError):
+        return False
+    return True
+
+
+def _as_it_is_to_be_seen(path: Path) -> np.ndarray | None:
+    """H x W x C as tifffile reads it; None for what is no grey or RGB image of 1, 8 or 16 bits."""
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        photometric = page.photometric.name.lower()
+        try:
+            pixels = page.asarray()
+        except ValueError:  # of single bits, tifffile reads one sample a pixel
+            return None
+        if page.planarconfig == 2 and page.samplesperpixel > 1:
+            pixels = pixels.transpose(1, 2, 0)
+        pixels = pixels.reshape(HEIGHT, WIDTH, -1)
+        if pixels.dtype == bool:
+            pixels = pixels.astype(np.uint8) * 255
+        if pixels.dtype not in (np.uint8, np.uint16) or photometric not in ('minisblack', 'miniswhite', 'rgb', 'palette') \
+                or pixels.shape[2] - COLOURS[photometric] > 1:
+            return None
+        if photometric == 'palette':
+            return (page.colormap[:, pixels[..., 0]] >> 8).astype(np.uint8).transpose(1, 2, 0)
+        if photometric == 'miniswhite':
+            pixels[..., 0] = np.iinfo(pixels.dtype).max - pixels[..., 0]
+        return pixels
+
+
+@pytest.mark.parametrize('photometric', COLOURS)
+@pytest.mark.parametrize('dtype', ['?', 'u1', 'u2', 'u4', 'i1', 'i2', 'f2', 'f4', 'f8'])
+def test_layouts(dtype: str, photometric: str, tmp_path: Path) -> None:
+    path = tmp_path / 'x.tif'
+    refused, written, wrong = [], 0, []
+    for channels, planar, tile, compression, predictor, order in itertools.product(
+            range(COLOURS[photometric], 6), ('contig', 'separate'), (None, (16, 16)), (None, 'zlib', 'lzma'), (None, True), '<>'):
+        case = (channels, planar, tile, compression, predictor, order)
+        if (channels == 1 and planar == 'separate') or not _write(
+                path, _samples(dtype, channels), photometric, planar, tile=tile, compression=compression, predictor=predictor,
+                byteorder=order, rowsperstrip=None if tile else 10):
+            continue
+        written += 1
+        wanted = _as_it_is_to_be_seen(path)
+        try:
+            read = read_image(path).pixels
+        except VapsrError as error:
+            assert str(path) in str(error) and '\n' not in str(error)
+            refused.append(case)
+            continue
+        if photometric == 'separated':  # CMYK is converted
+            if channels != 4 or dtype not in ('u1', 'u2') or read.shape[2] != 3:
+                wrong.append(case)
+            continue
+        if wanted is None or read.dtype != wanted.dtype or not np.array_equal(read, wanted):
+            wrong.append(case)
+    assert not wrong
+    usual = [case for case in refused if case[1] == 'contig' and case[3] != 'lzma' and case[0] - COLOURS[photometric] < 2]
+    if dtype in ('u1', 'u2') and photometric in ('minisblack', 'miniswhite', 'rgb'):
+        assert written and not usual
+
+
+@pytest.mark.parametrize('dtype', ['u1', 'u2'])
+@pytest.mark.parametrize('planar', ['contig', 'separate'])
+def test_the_data_tools_read_the_same(planar: str, dtype: str, tmp_path: Path) -> None:
+    path, samples = tmp_path / 'x.tif', _samples(dtype, 4)
+    _write(path, samples, 'rgb', planar)
+    assert np.array_equal(read_as_it_is(path), samples[..., 2::-1])
+    eight_bits = samples[..., 2::-1] >> (8 if dtype == 'u2' else 0)
+    assert np.array_equal(decode(path.read_bytes(), path), eight_bits)
+    assert np.array_equal(decode(path.read_bytes(), path, cv2.IMREAD_ANYCOLOR), eight_bits)

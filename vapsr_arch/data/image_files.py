@@ -1,0 +1,315 @@
+"""The reader of image files: libvips for all it knows, Pillow for BMP and PPM. Other pixels than the file's never come out.
+
+libvips reads 16 bits, tiles, ICC profiles and EXIF, row by row; what it would read otherwise than the file means is refused.
+"""
+
+import io
+import logging
+import os
+from typing import NamedTuple
+
+import numpy as np
+import pyvips
+from PIL import Image
+
+from vapsr_arch.data import image_metadata
+from vapsr_arch.data.image_formats import FORMATS, foreign_format
+from vapsr_arch.errors import VapsrError
+from vapsr_arch.memory import available_memory
+
+logging.getLogger('pyvips').setLevel(logging.CRITICAL)  # what libraries say of a damaged file is said once, by us
+pyvips.cache_set_max(0)  # it goes by file names: a file that was written again would come out as it was
+pyvips.block_untrusted_set(True)
+Image.MAX_IMAGE_PIXELS = None  # Pillow's limit refuses honest panoramas: sizes are compared with the memory, here
+
+_KINDS = {'jpegload': 'jpeg', 'pngload': 'png', 'webpload': 'webp', 'tiffload': 'tiff', 'heifload': 'avif'}
+_PILLOW_MODES = {'1': 'L', 'L': 'L', 'P': 'RGB', 'RGB': 'RGB', 'RGBA': 'RGBA'}
+_TYPES = {'uchar': np.uint8, 'ushort': np.uint16}
+_CHANNELS = {'b-w': (1, 2), 'grey16': (1, 2), 'srgb': (3, 4), 'rgb16': (3, 4), 'cmyk': (4,)}
+_DEFAULT_RESOLUTION = 72 / 25.4  # what EXIF takes for granted where a file does not say
+# EXIF orientation: whether height and width are swapped, then the axes that are reversed.
+_ORIENTATIONS = {1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)),
+                 5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
+_PHOTOMETRIC = {4: 'a transparency mask', 6: 'YCbCr', 8: 'CIELab', 9: 'ICCLab', 10: 'ITULab', 32803: 'a raw sensor\'s',
+                32844: 'LogL', 32845: 'LogLuv', 34892: 'a raw sensor\'s'}
+_JPEG_IN_TIFF = 7
+_SMALL = 2**26  # bytes: less is always there
+_used_in: set[int] = set()  # the processes in which libvips has threads: this one, or what this one was forked from
+
+
+class ImageData(NamedTuple):
+    """An image.
+
+    Attributes:
+        pixels: H x W x 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha), uint8 or uint16; turned as it is to be seen;
+            colours are not multiplied with alpha.
+        exif: Its EXIF, which says nothing of orientation, nor of how a TIFF lies in its file; None without any.
+        icc: Its ICC profile.
+        notes: What the file has and this has not.
+        resolution: Pixels per millimetre, across and down.
+    """
+
+    pixels: np.ndarray
+    exif: Image.Exif | None = None
+    icc: bytes | None = None
+    notes: tuple[str, ...] = ()
+    resolution: tuple[float, float] = (_DEFAULT_RESOLUTION, _DEFAULT_RESOLUTION)
+
+
+class Header(NamedTuple):
+    """What a file says of its image, as it is to be seen."""
+
+    height: int
+    width: int
+    is_16bit: bool
+    has_alpha: bool
+
+
+class _Opened(NamedTuple):
+    """A file whose pixels are not decoded yet."""
+
+    kind: str
+    image: pyvips.Image | Image.Image
+    file: io.BufferedReader | io.BytesIO
+    orientation: int
+
+
+def vips_reason(error: pyvips.Error) -> str:
+    """The first thing that libvips complains of."""
+    lines = [line.strip() for line in str(error.detail or error).splitlines() if line.strip()]
+    return lines[0] if lines else 'no reason is given'
+
+
+def read_image(path: str | os.PathLike, content: bytes | None = None) -> ImageData:
+    """Reads an image; palettes become RGB, single bits grey, CMYK sRGB.
+
+    Args:
+        path: The file, and what errors call it.
+        content: The file's bytes, if they are there already.
+
+    Raises:
+        VapsrError: The file is missing, damaged, not an image of a known format, larger than the memory, of several images,
+            or of a layout that is not read; the sentence says which.
+    """
+    try:
+        with _file(path, content) as file:
+            return _read(_opened(file, path), path)
+    except OSError as error:
+        raise VapsrError(f'{path} cannot be read: {error.strerror or error}') from None
+
+
+def read_header(path: str | os.PathLike) -> Header:
+    """Reads an image's size and kind without its pixels.
+
+    Raises:
+        VapsrError: As `read_image` does.
+    """
+    try:
+        with _file(path, None) as file:
+            opened = _opened(file, path)
+    except OSError as error:
+        raise VapsrError(f'{path} cannot be read: {error.strerror or error}') from None
+    image = opened.image
+    width, height = image.width, image.height
+    if _ORIENTATIONS[opened.orientation][0]:
+        width, height = height, width
+    if isinstance(image, Image.Image):
+        return Header(height, width, False, 'A' in image.mode)
+    return Header(height, width, image.format == 'ushort', image.hasalpha())
+
+
+def begin_work(path: str | os.PathLike) -> None:
+    """Is called before libvips works on pixels, which it has threads do.
+
+    Raises:
+        VapsrError: This is a process made by fork whose parent had such threads: this one has not, though libvips believes
+            so, and would wait for ever.
+    """
+    if _used_in and os.getpid() not in _used_in:
+        raise VapsrError(f'{path}: a process that loads images cannot work on a file of this format after its parent did: make '
+                         f'PNG files or a pack of them (vapsr data subimages, vapsr data pack)')
+    _used_in.add(os.getpid())
+
+
+def check_memory(height: int, width: int, bytes_a_pixel: int, name: str | os.PathLike) -> None:
+    """Compares what an image needs with the memory that is free.
+
+    Raises:
+        VapsrError: It needs more.
+    """
+    needed = height * width * bytes_a_pixel
+    if needed > _SMALL and needed > (free := available_memory()):
+        raise VapsrError(f'{name}: {width}x{height} pixels need {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB '
+                         f'are free')
+
+
+def _file(path: str | os.PathLike, content: bytes | None) -> io.BufferedReader | io.BytesIO:
+    if content is not None:
+        return io.BytesIO(content)
+    try:
+        return open(path, 'rb')
+    except FileNotFoundError:
+        raise VapsrError(f'{path}: there is no such image') from None
+
+
+def _opened(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> _Opened:
+    """Reads what a file says of itself, and refuses what cannot be decoded as it is meant."""
+    start = file.read(12)
+    if start[:2] == b'BM' or start[:2] in (b'P1', b'P2', b'P3', b'P4', b'P5', b'P6'):
+        return _opened_by_pillow(file, path)
+    try:
+        if isinstance(file, io.BytesIO):
+            source = pyvips.Source.new_from_memory(file.getvalue())
+        else:
+            source = pyvips.Source.new_from_file(os.fsencode(path))
+        image = pyvips.Image.new_from_source(source, '', access='sequential', fail_on='error')
+        kind = _KINDS.get(image.get('vips-loader').partition('_')[0])
+    except pyvips.Error as error:
+        if name := foreign_format(start):
+            raise VapsrError(f'{path} is a {name} file: take {", ".join(FORMATS)} or AVIF') from None
+        reason = vips_reason(error)
+        if 'known' in reason or 'unable to load from source' in reason or not start:
+            raise VapsrError(f'{path} is not an image, or of an unknown format') from None
+        raise VapsrError(f'{path} cannot be read as an image: {reason}') from None
+    if kind is None:
+        raise VapsrError(f'{path} is a {foreign_format(start) or image.get("vips-loader")} file: take '
+                         f'{", ".join(FORMATS)} or AVIF')
+    frames = image.get('n-pages') if image.get_typeof('n-pages') else 1
+    if kind == 'png':
+        for name, data in image_metadata.png_chunks(file):
+            frames = int.from_bytes(data[:4], 'big') if name == 'acTL' else frames
+    if frames > 1:
+        raise VapsrError(f'{path} has {frames} images, an animation or pages: split it into files of one each')
+    if kind == 'tiff':
+        _check_tiff(file, path)
+    _check_samples(image, path)
+    # A progressive JPEG's coefficients are all kept until its last byte.
+    progressive = 2 if kind == 'jpeg' and image.get_typeof('interlaced') else 0
+    check_memory(image.height, image.width, image.bands * (_TYPES[image.format]().itemsize + progressive), path)
+    orientation = image.get('orientation') if image.get_typeof('orientation') else 1
+    return _Opened(kind, image, file, orientation if orientation in _ORIENTATIONS else 1)
+
+
+def _opened_by_pillow(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> _Opened:
+    file.seek(0)
+    try:
+        image = Image.open(file, formats=('BMP', 'PPM'))
+        width, height = image.size
+    except Exception as error:  # whatever a damaged file makes of Pillow
+        raise VapsrError(f'{path} cannot be read as an image: {error if str(error) else type(error).__name__}') from None
+    deep = image.format == 'PPM' and any(isinstance(part, int) and part > 255 for tile in image.tile for part in tile.args or ())
+    if image.mode not in _PILLOW_MODES or deep:
+        raise VapsrError(f'{path} is a {image.format} file of more than 8 bits a channel or of the kind {image.mode}: '
+                         f'convert it to PNG')
+    if width < 1 or height < 1:
+        raise VapsrError(f'{path} cannot be read as an image: its size is {width}x{height}')
+    check_memory(height, width, 2 * len(_PILLOW_MODES[image.mode]), path)
+    return _Opened(image.format.lower(), image, file, 1)
+
+
+def _check_samples(image: pyvips.Image, path: str | os.PathLike) -> None:
+    if image.format not in _TYPES:
+        raise VapsrError(f'{path} has samples of the kind {image.format}: convert it to 8 or 16 bits')
+    if image.bands not in _CHANNELS.get(image.interpretation, ()):
+        raise VapsrError(f'{path} has {image.bands} channels of the kind {image.interpretation}: convert it to grey or RGB, '
+                         f'with alpha or without')
+
+
+def _check_tiff(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> None:
+    """Refuses the layouts of TIFF that libvips decodes to something else; colours multiplied by alpha it divides again."""
+    try:
+        file.seek(0)
+        tags = image_metadata.tiff_directory(file)
+        # Of a damaged directory any value may be anything.
+        bits, formats = (set(np.atleast_1d(tags.get(tag, default)).tolist()) for tag, default in ((258, 1), (339, 1)))
+        photometric, compression, samples = tags.get(262), tags.get(259, 1), tags.get(277, 1)
+        separate = tags.get(284, 1) != 1 and samples != 1
+    except (ValueError, TypeError) as error:
+        raise VapsrError(f'{path} cannot be read as an image: {error}') from None
+    if not formats <= {1, 4} or not (bits in ({8}, {16}) or (bits == {1} and samples == 1 and photometric in (0, 1))):
+        raise VapsrError(f'{path} has samples of {"/".join(map(str, sorted(bits)))} bits'
+                         f'{"" if formats <= {1, 4} else " that are signed or real numbers"}: convert it to 8 or 16 bits')
+    if photometric not in (0, 1, 2, 3, 5) and (photometric, compression) != (6, _JPEG_IN_TIFF):
+        raise VapsrError(f'{path} has colours of the kind {_PHOTOMETRIC.get(photometric, photometric)}: convert it to RGB')
+    if photometric == 3 and bits != {8}:
+        raise VapsrError(f'{path} has a palette of {max(bits)} bits: convert it to RGB')
+    colours = {2: 3, 5: 4, 6: 3}.get(photometric, 1)
+    if samples - colours not in (0, 1) or (samples > colours and photometric in (3, 5, 6)):
+        raise VapsrError(f'{path} has {samples} samples a pixel, of which {colours} are colours: one more, alpha, is read')
+    if separate and photometric not in (2, 5):
+        raise VapsrError(f'{path} keeps grey and alpha in separate planes: convert it to one plane')
+
+
+def _read(opened: _Opened, path: str | os.PathLike) -> ImageData:
+    if isinstance(opened.image, Image.Image):
+        try:
+            image = opened.image.convert(_PILLOW_MODES[opened.image.mode])
+        except Exception as error:  # whatever a damaged file makes of Pillow
+            raise VapsrError(f'{path} cannot be read as an image: {error if str(error) else type(error).__name__}') from None
+        pixels = np.asarray(image)
+        return ImageData(np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., None]))
+    image, notes, icc = opened.image, [], None
+    if image.get_typeof('icc-profile-data'):
+        icc = image.get('icc-profile-data')
+    if image.interpretation == 'cmyk':
+        by = 'its ICC profile' if icc else 'a usual profile, for want of its own'
+        notes.append(f'it is CMYK and was converted to sRGB by {by}')
+        deep, icc = image.format == 'ushort', None
+        image = _converted(image, 16 if deep else 8, path)
+    if icc and (fault := image_metadata.icc_fault(icc, image.bands)):
+        notes.append(f'its ICC profile {fault} and was left out')
+        icc = None
+    exif, more = _exif(opened)
+    pixels = _pixels(image, opened, path)
+    swapped, reversed_axes = _ORIENTATIONS[opened.orientation]
+    pixels = np.ascontiguousarray(np.flip(pixels.swapaxes(0, 1) if swapped else pixels, reversed_axes))
+    # libvips says one pixel a millimetre where a file says nothing.
+    resolution = (image.xres, image.yres) if (image.xres, image.yres) != (1, 1) else ImageData._field_defaults['resolution']
+    return ImageData(pixels, exif, icc, (*notes, *more), resolution[::-1] if swapped else resolution)
+
+
+def _converted(image: pyvips.Image, depth: int, path: str | os.PathLike) -> pyvips.Image:
+    try:
+        return image.icc_transform('srgb', embedded=True, input_profile='cmyk', depth=depth)
+    except pyvips.Error as error:
+        raise VapsrError(f'{path} is CMYK and cannot be converted to RGB: {vips_reason(error)}') from None
+
+
+def _pixels(image: pyvips.Image, opened: _Opened, path: str | os.PathLike) -> np.ndarray:
+    """Decodes: H x W x C."""
+    begin_work(path)
+    dtype = _TYPES[image.format]
+    try:
+        pixels = np.frombuffer(image.write_to_memory(), dtype)
+    except pyvips.Error as error:
+        raise VapsrError(f'{path} cannot be read as an image: {vips_reason(error)}') from None
+    except MemoryError:
+        raise VapsrError(f'{path}: there is not enough memory for {image.width}x{image.height} pixels') from None
+    return pixels.reshape(image.height, image.width, image.bands)
+
+
+def _exif(opened: _Opened) -> tuple[Image.Exif | None, list[str]]:
+    """EXIF, and notes on what else the file says and is not kept."""
+    notes, exif = [], None
+    opened.file.seek(0)
+    try:
+        if opened.kind == 'tiff':
+            exif = image_metadata.without_layout(image_metadata.tiff_exif(opened.file))
+        elif opened.image.get_typeof('exif-data'):
+            exif = image_metadata.without_layout(image_metadata.parsed_exif(opened.image.get('exif-data')))
+    except ValueError:
+        notes.append('its EXIF is damaged and was left out')
+    if opened.kind == 'jpeg' and (frames := _jpeg_frames(opened.file)) > 1:
+        notes.append(f'of its {frames} images, the first was taken')
+    if opened.kind == 'png' and (chunks := image_metadata.colour_chunks(opened.file)):
+        notes.append(f'what it says of its colours ({", ".join(chunks)}) was left out')
+    return exif, notes
+
+
+def _jpeg_frames(file: io.BufferedReader | io.BytesIO) -> int:
+    """How many images a stereo JPEG or one with a preview (MPO) has."""
+    file.seek(0)
+    try:
+        return getattr(Image.open(file, formats=('JPEG', 'MPO')), 'n_frames', 1)
+    except Exception:  # damaged details, of which libvips makes nothing
+        return 1
