@@ -33,6 +33,8 @@ _ORIENTATIONS = {1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False
 _PHOTOMETRIC = {4: 'a transparency mask', 6: 'YCbCr', 8: 'CIELab', 9: 'ICCLab', 10: 'ITULab', 32803: 'a raw sensor\'s',
                 32844: 'LogL', 32845: 'LogLuv', 34892: 'a raw sensor\'s'}
 _JPEG_IN_TIFF = 7
+# None, the fax codes, LZW, JPEG, Deflate of both numbers, PackBits, Zstandard, WebP: what libvips is built with.
+_TIFF_COMPRESSIONS = (1, 2, 3, 4, 5, _JPEG_IN_TIFF, 8, 32946, 32773, 50000, 50001)
 _SMALL = 2**26  # bytes: less is always there
 _used_in: set[int] = set()  # the processes in which libvips has threads: this one, or what this one was forked from
 
@@ -162,7 +164,9 @@ def _opened(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> _O
             source = pyvips.Source.new_from_memory(file.getvalue())
         else:
             source = pyvips.Source.new_from_file(os.fsencode(path))
-        image = pyvips.Image.new_from_source(source, '', access='sequential', fail_on='error')
+        # Of a TIFF's tiles that cannot be decoded, libvips would make black ones and a warning.
+        image = pyvips.Image.new_from_source(source, '', access='sequential',
+                                             fail_on='warning' if start[:2] in (b'II', b'MM') else 'error')
         kind = _KINDS.get(image.get('vips-loader').partition('_')[0])
     except pyvips.Error as error:
         if name := foreign_format(start):
@@ -229,6 +233,8 @@ def _check_tiff(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -
     if not formats <= {1, 4} or not (bits in ({8}, {16}) or (bits == {1} and samples == 1 and photometric in (0, 1))):
         raise VapsrError(f'{path} has samples of {"/".join(map(str, sorted(bits)))} bits'
                          f'{"" if formats <= {1, 4} else " that are signed or real numbers"}: convert it to 8 or 16 bits')
+    if compression not in _TIFF_COMPRESSIONS:
+        raise VapsrError(f'{path} is compressed by a method that is not read ({compression}): write it with LZW or Deflate')
     if photometric not in (0, 1, 2, 3, 5) and (photometric, compression) != (6, _JPEG_IN_TIFF):
         raise VapsrError(f'{path} has colours of the kind {_PHOTOMETRIC.get(photometric, photometric)}: convert it to RGB')
     if photometric == 3 and bits != {8}:

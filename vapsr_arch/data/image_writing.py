@@ -143,7 +143,7 @@ def _check_readable(path: Path, pixels: np.ndarray) -> None:
     """
     try:
         image = pyvips.Image.new_from_source(pyvips.Source.new_from_file(os.fsencode(path)), '', access='sequential',
-                                             fail_on='error')
+                                             fail_on='warning')
         image.avg()
     except pyvips.Error as error:
         raise VapsrError(f'what was written cannot be read again ({vips_reason(error)}): is the disk full?') from None
