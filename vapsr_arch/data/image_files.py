@@ -120,16 +120,22 @@ def read_header(path: str | os.PathLike) -> Header:
     return Header(height, width, image.format == 'ushort', image.hasalpha())
 
 
+def is_usable() -> bool:
+    """Whether libvips can work on pixels in this process: not in a fork of one in which it has threads.
+
+    libvips believes that it has them in the fork too, and would wait for ever: see `image_process`.
+    """
+    return not _used_in or os.getpid() in _used_in
+
+
 def begin_work(path: str | os.PathLike) -> None:
     """Is called before libvips works on pixels, which it has threads do.
 
     Raises:
-        VapsrError: This is a process made by fork whose parent had such threads: this one has not, though libvips believes
-            so, and would wait for ever.
+        VapsrError: It cannot, in this process.
     """
-    if _used_in and os.getpid() not in _used_in:
-        raise VapsrError(f'{path}: a process that loads images cannot work on a file of this format after its parent did: make '
-                         f'PNG files or a pack of them (vapsr data subimages, vapsr data pack)')
+    if not is_usable():
+        raise VapsrError(f'{path}: a process made by fork cannot work on a file of this format after its parent did')
     _used_in.add(os.getpid())
 
 

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from vapsr_arch.data.image_files import Header, check_memory, read_image
+from vapsr_arch.data.image_files import Header, check_memory, is_usable, read_image
 from vapsr_arch.data.image_formats import SUFFIXES
+from vapsr_arch.data.image_process import ImageProcess
 from vapsr_arch.errors import VapsrError
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is reported once, by us
@@ -48,7 +49,7 @@ def passed_over(folder: str | os.PathLike, files: Sequence[Path]) -> str:
 def decode(content: bytes | None, name: str | os.PathLike, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """Decodes an image file's bytes.
 
-    OpenCV decodes PNG and JPEG, which it does at once and in every process; `read_image` all else.
+    OpenCV decodes PNG and JPEG, which it does at once and in every process; `read_image`, or another process by it, all else.
 
     Args:
         content: The file's bytes; None stands for a record that is not there.
@@ -64,7 +65,8 @@ def decode(content: bytes | None, name: str | os.PathLike, flags: int = cv2.IMRE
     if not content:
         raise VapsrError(f'{name} cannot be decoded: the file is damaged, cut off or not an image')
     if not _is_for_opencv(content, name):
-        return _as_flags_say(read_image(name, content).pixels, flags)
+        pixels = read_image(name, content).pixels if is_usable() else ImageProcess.of_this_process().read(name, content)
+        return _as_flags_say(pixels, flags)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
