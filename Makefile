@@ -1,10 +1,10 @@
 # make install   .venv with the versions of constraints.txt
-# make demo      test and train the shipped VapSR-S on photographs; prints a table and a picture's path
+# make demo      test and train the shipped VapSR-S on photographs; prints a table and an image's path
 # make test      ruff and every test, on as many cores as there are, up to four
 # make fuzz      10,000 damaged checkpoints, option files, images and stores each; CASES=... for another number; a report
 # make bench-train  what training gains over BasicSR's, feature by feature; some ten minutes on two idle cores
 # make bench-infer  how fast each network is on each engine, and what reduced precisions cost; an hour on two idle cores
-# make bench-tiles  what enlarging in tiles changes; PHOTOGRAPHS=... names pictures; quarter of an hour for B100
+# make bench-tiles  what upscaling in tiles changes; PHOTOGRAPHS=... names images; quarter of an hour for B100
 # make bench-weights  what the shipped weights are worth, as tables: colours, gradients, sets, JPEG; some ten minutes a file
 # make bench-data  what the data tools cost, beside BasicSR's; needs some 8 GB of temporary space
 VENV := .venv

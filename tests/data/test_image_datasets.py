@@ -32,7 +32,7 @@ def empty(folder: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[], object], str]] = {
-    'not an image': (lambda: (LR / '1.png').write_text('hello'), 'LR/1.png cannot be read as an image'),
+    'not an image': (lambda: (LR / '1.png').write_text('hello'), 'LR/1.png is not an image'),
     'cut off': (lambda: cut_off(HR / '2.png'), 'HR/2.png cannot be decoded: the file is damaged'),
     'no LR partner': ((LR / '3.png').unlink, 'HR/3.png has no partner: no image named 3 in datasets/photos/LR'),
     'no HR partner': ((HR / '0.png').unlink, 'LR/0.png has no partner: no HR image of its name'),

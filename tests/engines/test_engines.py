@@ -119,8 +119,8 @@ def test_what_the_machine_lacks_is_told(folder: Path, monkeypatch: pytest.Monkey
     if not torch.ops.mkldnn._is_mkldnn_fp16_supported():
         with pytest.raises(VapsrError, match='torch has no fast fp16 on this CPU'):
             load_engine('VapSR.pth', precision='fp16')
-    monkeypatch.setattr(torch._inductor.config.cpp, 'cxx', ('no-such-compiler',))
-    with pytest.raises(VapsrError, match=r'the engine compile needs a C\+\+ compiler'):
+    with torch._inductor.config.patch('cpp.cxx', ('no-such-compiler',)), \
+            pytest.raises(VapsrError, match=r'the engine compile needs a C\+\+ compiler'):
         load_engine('VapSR.pth', engine='compile')
     monkeypatch.setattr(engines.importlib.util, 'find_spec', lambda name: None)
     for name in ('openvino', 'onnxruntime'):

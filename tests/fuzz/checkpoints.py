@@ -36,7 +36,7 @@ def _weights() -> dict[str, torch.Tensor]:
 
 def _tensor(shape: list[int], kind: str) -> torch.Tensor:
     if kind == 'one element':
-        return torch.zeros(1).expand([2**30 if side == 3 else side for side in shape])
+        return torch.zeros(()).expand([2**30 if side == 3 else side for side in shape])
     if kind == 'meta':
         return torch.empty(shape, device='meta')
     if kind == 'sparse':
