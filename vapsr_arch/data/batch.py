@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
-import pyvips
 from tqdm import tqdm
 
 from vapsr_arch.data.images import passed_over, split_images
+from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.data.recipes import RECIPE
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import leftovers, locked, written_whole

@@ -4,22 +4,18 @@ libvips reads 16 bits, tiles, ICC profiles and EXIF, row by row; what it would r
 """
 
 import io
-import logging
 import os
 from typing import NamedTuple
 
 import numpy as np
-import pyvips
 from PIL import Image
 
 from vapsr_arch.data import image_metadata
 from vapsr_arch.data.image_formats import FORMATS, foreign_format
+from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.memory import available_memory
 
-logging.getLogger('pyvips').setLevel(logging.CRITICAL)  # what libraries say of a damaged file is said once, by us
-pyvips.cache_set_max(0)  # it goes by file names: a file that was written again would come out as it was
-pyvips.block_untrusted_set(True)
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit refuses honest panoramas: sizes are compared with the memory, here
 
 _KINDS = {'jpegload': 'jpeg', 'pngload': 'png', 'webpload': 'webp', 'tiffload': 'tiff', 'heifload': 'avif'}

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyvips
 from PIL import ExifTags, Image
 
 from vapsr_arch.data.image_files import ImageData, begin_work, vips_reason
 from vapsr_arch.data.image_metadata import add_exif_to_tiff
+from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 
