@@ -1,5 +1,7 @@
 """Errors that are for the reader: one sentence with what is wrong, where, and what to do."""
 
+from collections.abc import Sequence
+
 
 class VapsrError(Exception):
     """Bad input or an impossible request. Commands print its text alone and end with `exit_code`."""
@@ -17,3 +19,10 @@ class OptionsError(VapsrError):
     """A fault in an option file or on the command line."""
 
     exit_code = 2
+
+
+def raise_faults(faults: Sequence[VapsrError], count: int) -> None:
+    """Raises one error that names all faults, if there are any, among `count` images."""
+    if faults:
+        others = ', the others are done' if len(faults) < count else ''
+        raise VapsrError('\n  '.join([f'{len(faults)} of {count} images failed{others}:', *map(str, faults)]))

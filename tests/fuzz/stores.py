@@ -14,11 +14,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.fuzz.cases import Outcome, damaged, taken
+from vapsr_arch.archives import unpack
 from vapsr_arch.data.images import decode
 from vapsr_arch.data.lmdb_store import make_lmdb, open_lmdb
 from vapsr_arch.data.pack import Pack, PackWriter
 from vapsr_arch.data.pairs import read_lmdb_headers
-from vapsr_arch.downloads import unpack
 
 Case = tuple[str, bytes]
 

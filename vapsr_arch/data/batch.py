@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 import cv2
 from tqdm import tqdm
 
-from vapsr_arch.data.images import passed_over, split_images
+from vapsr_arch.data.folders import passed_over, split_images
 from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.data.recipes import RECIPE
-from vapsr_arch.errors import VapsrError
+from vapsr_arch.errors import VapsrError, raise_faults
 from vapsr_arch.files import leftovers, locked, written_whole
 
 Job = TypeVar('Job')
@@ -205,10 +205,3 @@ def finish(results: Iterable[tuple[Job, Any]]) -> list[Any]:
     results = [result for _, result in results]
     raise_faults([result for result in results if isinstance(result, VapsrError)], len(results))
     return results
-
-
-def raise_faults(faults: Sequence[VapsrError], count: int) -> None:
-    """Raises one error that names all faults, if there are any, among `count` images."""
-    if faults:
-        others = ', the others are done' if len(faults) < count else ''
-        raise VapsrError('\n  '.join([f'{len(faults)} of {count} images failed{others}:', *map(str, faults)]))

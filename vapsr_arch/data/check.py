@@ -12,7 +12,8 @@ import numpy as np
 
 from vapsr_arch.data.alike import difference
 from vapsr_arch.data.batch import run_batch
-from vapsr_arch.data.images import decode, read_bytes, split_images
+from vapsr_arch.data.folders import split_images
+from vapsr_arch.data.images import decode, read_bytes
 from vapsr_arch.data.lmdb_store import open_lmdb
 from vapsr_arch.data.matlab_resize import mod_crop
 from vapsr_arch.data.overlap import PartIndex, chosen_windows

@@ -13,8 +13,9 @@ import numpy as np
 from basicsr.utils import get_root_logger
 from torch.utils.data import Dataset
 
+from vapsr_arch.data.folders import split_images
 from vapsr_arch.data.image_files import read_header
-from vapsr_arch.data.images import conversion_notes, decode, read_bytes, split_images
+from vapsr_arch.data.images import conversion_notes, decode, read_bytes
 from vapsr_arch.data.lmdb_store import open_lmdb
 from vapsr_arch.data.paired_dataset import PairedDataset, to_tensor
 from vapsr_arch.data.pairs import (

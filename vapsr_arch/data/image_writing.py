@@ -73,7 +73,7 @@ def write_image(path: str | os.PathLike, kind: str, image: ImageData) -> None:
                 _write_bmp(temporary, image.pixels)
                 return
             _save(temporary, kind, image)
-            _check_readable(temporary, image.pixels)
+            _check_readable(temporary, kind, image.pixels.shape)
         except pyvips.Error as error:
             for text, number in _SYSTEM_ERRORS.items():
                 if text in str(error.detail):
@@ -135,7 +135,7 @@ def _write_bmp(path: Path, pixels: np.ndarray) -> None:
     path.write_bytes(buffer.getbuffer())
 
 
-def _check_readable(path: Path, pixels: np.ndarray) -> None:
+def _check_readable(path: Path, kind: str, shape: tuple[int, int, int]) -> None:
     """Decodes a file row by row: encoders do not see that a disk is full, or that nothing reads what they made.
 
     Raises:
@@ -147,5 +147,6 @@ def _check_readable(path: Path, pixels: np.ndarray) -> None:
         image.avg()
     except pyvips.Error as error:
         raise VapsrError(f'what was written cannot be read again ({vips_reason(error)}): is the disk full?') from None
-    if (image.height, image.width, image.bands) != pixels.shape and image.bands != 3:
+    bands = shape[2] + 2 * (kind == 'webp' and shape[2] < 3)  # WebP has no grey
+    if (image.height, image.width, image.bands) != (*shape[:2], bands):
         raise VapsrError(f'what was written reads as {image.width}x{image.height} pixels of {image.bands} channels')

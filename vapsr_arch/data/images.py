@@ -1,10 +1,9 @@
-"""Images as training and the data tools take them: which files of a folder, and pixels as OpenCV has them, BGR."""
+"""Images as training and the data tools take them: pixels as OpenCV has them, BGR."""
 
 import io
 import os
-import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -12,38 +11,11 @@ import numpy as np
 from PIL import Image
 
 from vapsr_arch.data.image_files import Header, check_memory, is_usable, read_image
-from vapsr_arch.data.image_formats import SUFFIXES
 from vapsr_arch.data.image_process import ImageProcess
 from vapsr_arch.errors import VapsrError
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is reported once, by us
-_NO_TEXT = re.compile('[\ud800-\udfff]')  # what stands for bytes that are not UTF-8
 _PNG_START, _JPEG_START = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'
-
-
-def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
-    """The files of a folder by name, hidden ones aside: images, and all others.
-
-    Raises:
-        VapsrError: The folder is missing, has no image, or one whose name is not text.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise VapsrError(f'{folder}: there is no such folder of images')
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith('.'))
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
-    foreign = [path.name for path in images if _NO_TEXT.search(path.name)]
-    if foreign:
-        raise VapsrError(f'{folder}: the name {foreign[0]!a} is not UTF-8: rename it')
-    if not images:
-        raise VapsrError(f'{folder}: the folder has no image ({", ".join(sorted(SUFFIXES))})')
-    return images, [path for path in files if path.suffix.lower() not in SUFFIXES]
-
-
-def passed_over(folder: str | os.PathLike, files: Sequence[Path]) -> str:
-    """A line that says how many files of a folder are no images, and names the first of them."""
-    names = ', '.join(file.name if not _NO_TEXT.search(file.name) else ascii(file.name) for file in files[:3])
-    return f'{folder}: {len(files)} files are passed over, not images: {names}{", ..." if len(files) > 3 else ""}'
 
 
 def decode(content: bytes | None, name: str | os.PathLike, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:

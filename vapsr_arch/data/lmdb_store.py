@@ -19,11 +19,11 @@ from urllib.parse import quote
 import lmdb
 from tqdm import tqdm
 
-from vapsr_arch.data.batch import inputs_of, raise_faults, refuse_inputs, run_batch, sources_of
+from vapsr_arch.data.batch import inputs_of, refuse_inputs, run_batch, sources_of
 from vapsr_arch.data.images import read_as_it_is, read_bytes
 from vapsr_arch.data.lmdb_pages import check_pages
 from vapsr_arch.data.recipes import RECIPE, read_recipe
-from vapsr_arch.errors import VapsrError
+from vapsr_arch.errors import VapsrError, raise_faults
 from vapsr_arch.files import locked, replace_folder
 
 _LONGEST_KEY = 511  # LMDB's limit

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vapsr_arch.data.batch import inputs_of, raise_faults, run_batch, sources_of
+from vapsr_arch.data.batch import inputs_of, run_batch, sources_of
 from vapsr_arch.data.image_files import Header, read_header
 from vapsr_arch.data.images import conversion_notes, decode, read_bytes
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
 from vapsr_arch.data.pack import Pack, PackWriter
-from vapsr_arch.errors import VapsrError
+from vapsr_arch.errors import VapsrError, raise_faults
 from vapsr_arch.files import locked
 
 

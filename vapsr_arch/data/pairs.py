@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from vapsr_arch.data.folders import split_images
 from vapsr_arch.data.image_files import Header, read_header
-from vapsr_arch.data.images import conversion_notes, split_images
+from vapsr_arch.data.images import conversion_notes
 from vapsr_arch.errors import VapsrError
 
 _LOG = logging.getLogger('basicsr')  # BasicSR's, without the seconds that importing it costs

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from vapsr_arch.archives import unpack
 from vapsr_arch.data.batch import claimed
-from vapsr_arch.downloads import Source, download, unpack
+from vapsr_arch.downloads import Source, download
 from vapsr_arch.errors import OptionsError, VapsrError
 
 _DIV2K = 'https://data.vision.ee.ethz.ch/cvl/DIV2K/'

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vapsr_arch.data.batch import raise_faults
 from vapsr_arch.data.image_files import check_memory, read_header, read_image
 from vapsr_arch.data.image_formats import is_lossy
 from vapsr_arch.data.image_writing import check_fits, write_image
-from vapsr_arch.errors import VapsrError
+from vapsr_arch.errors import VapsrError, raise_faults
 from vapsr_arch.inference.jobs import Job
 from vapsr_arch.inference.upscaler import Upscaler
 from vapsr_arch.weights.names import default_weights

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from vapsr_arch.data.folders import passed_over
 from vapsr_arch.data.image_formats import FORMATS, OUTPUT_SUFFIXES, SUFFIXES
-from vapsr_arch.data.images import passed_over
 from vapsr_arch.errors import OptionsError, VapsrError
 
 _LONGEST_NAME = 255  # bytes

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from vapsr_arch.inference import gpu_tiles
 from vapsr_arch.memory import is_out_of_memory
 from vapsr_arch.weights.names import default_weights
 
-AUTO_HALO = 48  # what is further away changes fewer than 1 of 10,000 pixels, by one grey level: the README has the measurements
+AUTO_HALO = 48  # what is further away changes few pixels, by one grey level: docs/upscale.md has the measurements
 _CPU_TILE = 384  # of larger ones the activations leave the caches; of smaller ones more is halo
 _SMALLEST_TILE = 16  # with a halo around it, smaller ones save no memory
 _LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
@@ -242,6 +241,7 @@ def _visible_colours(image: np.ndarray) -> np.ndarray:
     colours, hidden = image[..., :-1], image[..., -1] == 0
     if not hidden.any() or hidden.all():
         return colours
+    import cv2  # a tenth of the command's start, for few images
     _, nearest = cv2.distanceTransformWithLabels(hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5,
                                                  labelType=cv2.DIST_LABEL_PIXEL)
     by_label = np.empty((nearest.max() + 1, colours.shape[2]), image.dtype)
@@ -251,6 +251,7 @@ def _visible_colours(image: np.ndarray) -> np.ndarray:
 
 def _range_around(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The smallest and the largest of the 3x3 pixels around each: H x W x 1 both, as `alpha`."""
+    import cv2
     alpha = np.ascontiguousarray(alpha[..., 0])
     window = np.ones((3, 3), np.uint8)
     return cv2.erode(alpha, window)[..., None], cv2.dilate(alpha, window)[..., None]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 try:
     import resource
-except ModuleNotFoundError:  # Windows, whose processes do not tell how much memory they had
+except ModuleNotFoundError:  # Windows, which does not report how much memory a process had
     resource = None
 
 

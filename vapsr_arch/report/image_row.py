@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vapsr_arch.data.images import decode, read_bytes, split_images
+from vapsr_arch.data.folders import split_images
+from vapsr_arch.data.images import decode, read_bytes
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.metrics.measure import measure
 from vapsr_arch.report.benchmark_sets import BenchmarkSet

@@ -1,8 +1,8 @@
 """C sources that are compiled for the machine they run on, when they are first needed.
 
 A library is kept in the user's cache folder, `$XDG_CACHE_HOME/vapsr_arch` or `~/.cache/vapsr_arch`, so that the next process
-need not wait a second for the compiler. Its name tells source, flags and processor apart, and its SHA-256 follows its last byte:
-of one that is cut off, the system would kill the process.
+need not wait a second for the compiler. Its name depends on source, flags and processor, and its SHA-256 follows its last byte:
+for a library that is cut off, the system would kill the process.
 """
 
 import contextlib
