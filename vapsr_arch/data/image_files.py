@@ -22,7 +22,7 @@ _KINDS = {'jpegload': 'jpeg', 'pngload': 'png', 'webpload': 'webp', 'tiffload': 
 _PILLOW_MODES = {'1': 'L', 'L': 'L', 'P': 'RGB', 'RGB': 'RGB', 'RGBA': 'RGBA'}
 _TYPES = {'uchar': np.uint8, 'ushort': np.uint16}
 _CHANNELS = {'b-w': (1, 2), 'grey16': (1, 2), 'srgb': (3, 4), 'rgb16': (3, 4), 'cmyk': (4,)}
-_DEFAULT_RESOLUTION = 72 / 25.4  # what EXIF takes for granted where a file does not say
+_DEFAULT_RESOLUTION = 72 / 25.4, 72 / 25.4  # what EXIF takes for granted where a file does not say
 # EXIF orientation: whether height and width are swapped, then the axes that are reversed.
 _ORIENTATIONS = {1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)),
                  5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
@@ -51,7 +51,7 @@ class ImageData(NamedTuple):
     exif: Image.Exif | None = None
     icc: bytes | None = None
     notes: tuple[str, ...] = ()
-    resolution: tuple[float, float] = (_DEFAULT_RESOLUTION, _DEFAULT_RESOLUTION)
+    resolution: tuple[float, float] = _DEFAULT_RESOLUTION
 
 
 class Header(NamedTuple):
@@ -272,7 +272,7 @@ def _read(opened: _Opened, path: str | os.PathLike) -> ImageData:
     swapped, reversed_axes = _ORIENTATIONS[opened.orientation]
     pixels = np.ascontiguousarray(np.flip(pixels.swapaxes(0, 1) if swapped else pixels, reversed_axes))
     # libvips says one pixel a millimetre where a file says nothing.
-    resolution = (image.xres, image.yres) if (image.xres, image.yres) != (1, 1) else ImageData._field_defaults['resolution']
+    resolution = (image.xres, image.yres) if (image.xres, image.yres) != (1, 1) else _DEFAULT_RESOLUTION
     return ImageData(pixels, exif, icc, (*notes, *more), resolution[::-1] if swapped else resolution)
 
 
