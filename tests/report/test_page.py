@@ -23,11 +23,11 @@ report.push(order().join());
 heading('parameters').click();
 report.push(order().join());
 report.push(element('left-caption').textContent, element('right-caption').textContent);
-element('picture').value = 1;
-element('picture').dispatchEvent(new Event('change'));
+element('image').value = 1;
+element('image').dispatchEvent(new Event('change'));
 element('right').value = 0;
 element('right').dispatchEvent(new Event('change'));
-report.push(element('picture').selectedOptions[0].textContent, element('right-caption').textContent);
+report.push(element('image').selectedOptions[0].textContent, element('right-caption').textContent);
 element('split').value = 25;
 element('split').dispatchEvent(new Event('input'));
 report.push(element('over').style.clipPath);
@@ -73,10 +73,10 @@ def test_the_page_works_in_a_browser(benchmarked: Benchmarked, tmp_path: Path, c
                             capture_output=True, text=True)
     report = re.search(r'<pre id="report">(.+?)</pre>', result.stdout)
     assert report, result.stderr[-2000:]
-    ascending, descending, left, right, picture, hr, clip, size = json.loads(html.unescape(report[1]))
+    ascending, descending, left, right, image, hr, clip, size = json.loads(html.unescape(report[1]))
     assert ascending == 'IMDN,VapSR,bicubic,broken'  # those without a value stay below
     assert descending == 'VapSR,IMDN,bicubic,broken'
     assert left.startswith('bicubic: psnr ') and right.startswith('VapSR: psnr ')
-    assert picture.startswith('photos: ') and hr == 'HR'
+    assert image.startswith('photos: ') and hr == 'HR'
     assert clip == 'inset(0px 0px 0px 25%)'
     assert size == '96x64'
