@@ -74,8 +74,8 @@ def test_the_page_works_in_a_browser(benchmarked: Benchmarked, tmp_path: Path, c
     report = re.search(r'<pre id="report">(.+?)</pre>', result.stdout)
     assert report, result.stderr[-2000:]
     ascending, descending, left, right, image, hr, clip, size = json.loads(html.unescape(report[1]))
-    assert ascending == 'IMDN,VapSR,bicubic,broken'  # those without a value stay below
-    assert descending == 'VapSR,IMDN,bicubic,broken'
+    assert ascending == 'IMDN,VapSR,broken,bicubic'  # VapSR's twin keeps its place; what has no value stays below
+    assert descending == 'VapSR,broken,IMDN,bicubic'
     assert left.startswith('bicubic: psnr ') and right.startswith('VapSR: psnr ')
     assert image.startswith('photos: ') and hr == 'HR'
     assert clip == 'inset(0px 0px 0px 25%)'
