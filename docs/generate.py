@@ -19,11 +19,10 @@ DOCS = Path(__file__).parent
 OPTIONS = """\
 # Option reference
 
+<!-- run -->
 ```
 vapsr options show options/train/VapSR/train_VapSR_x4_DF2K.yml
 ```
-
-<!-- run -->
 
 prints an option file as it is read, with the defaults of all keys that it leaves out. `python docs/generate.py` writes this page
 from `vapsr_arch/options/schema.py`.
@@ -42,11 +41,10 @@ check and complete option files by it. `vapsr options schema > schema.json` writ
 COMMANDS = """\
 # Command reference
 
+<!-- run -->
 ```
 vapsr --help
 ```
-
-<!-- run -->
 
 lists the commands, and `vapsr COMMAND --help` describes one. `python docs/generate.py` writes this page from `vapsr_arch/cli/`.
 Exit codes: 0, all is done; 1, bad input, or some images failed; 2, faults in options or arguments.
