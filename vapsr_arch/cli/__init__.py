@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vapsr_arch import __version__
-from vapsr_arch.cli import data, weights
+from vapsr_arch.cli import data, options, weights
 from vapsr_arch.cli.benchmark import RowCommand, benchmark
 from vapsr_arch.cli.export import export
 from vapsr_arch.cli.pipeline_options import SETTINGS
@@ -25,6 +25,7 @@ app.command(cls=RowCommand)(benchmark)
 app.command()(upscale)
 app.command()(export)
 app.add_typer(data.app, name='data')
+app.add_typer(options.app, name='options')
 app.add_typer(weights.app, name='weights')
 
 
