@@ -6,6 +6,7 @@
 # make bench-infer  how fast each network is on each engine, and what reduced precisions cost; an hour on two idle cores
 # make bench-tiles  what upscaling in tiles changes; PHOTOGRAPHS=... names images; quarter of an hour for B100
 # make bench-weights  what the shipped weights are worth, as tables: colours, gradients, sets, JPEG; some ten minutes a file
+# make leaderboard  docs/leaderboard.md: every network with weights that can be had, measured; an hour on two idle cores
 # make bench-data  what the data tools cost, beside BasicSR's; needs some 8 GB of temporary space
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +15,7 @@ SUPPORTED := 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14
 PYTHON ?= $(shell for python in python3 python3.13 python3.14 python3.12 python3.11 python3.10; do \
 	$$python -c $(SUPPORTED) 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install demo test chromium lint fuzz bench-train bench-infer bench-tiles bench-weights bench-data clean
+.PHONY: install demo test chromium lint fuzz bench-train bench-infer bench-tiles bench-weights bench-data leaderboard clean
 
 install: $(VENV)/installed
 
@@ -65,6 +66,9 @@ bench-tiles: install
 
 bench-weights: install
 	$(BIN)/python benchmarks/bench_weights.py
+
+leaderboard: install
+	$(BIN)/python benchmarks/leaderboard.py
 
 bench-data: install
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/bench_data.py

@@ -135,8 +135,15 @@ def begin_work(path: str | os.PathLike) -> None:
     _used_in.add(os.getpid())
 
 
-def check_memory(height: int, width: int, bytes_a_pixel: int, name: str | os.PathLike) -> None:
+def check_memory(height: int, width: int, bytes_a_pixel: int, name: str | os.PathLike, advice: str = '') -> None:
     """Compares what an image needs with the memory that is free.
+
+    Args:
+        height: Its height in pixels.
+        width: Its width.
+        bytes_a_pixel: What each of them needs.
+        name: What an error calls the image.
+        advice: What an error ends with.
 
     Raises:
         VapsrError: It needs more.
@@ -144,7 +151,7 @@ def check_memory(height: int, width: int, bytes_a_pixel: int, name: str | os.Pat
     needed = height * width * bytes_a_pixel
     if needed > _SMALL and needed > (free := available_memory()):
         raise VapsrError(f'{name}: {width}x{height} pixels need {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB '
-                         f'are free')
+                         f'are free{advice}')
 
 
 def _file(path: str | os.PathLike, content: bytes | None) -> io.BufferedReader | io.BytesIO:

@@ -7,6 +7,7 @@ from typing import BinaryIO
 FORMATS = {'png': '.png', 'jpeg': '.jpg', 'webp': '.webp', 'tiff': '.tif', 'bmp': '.bmp'}  # that are written
 OUTPUT_SUFFIXES = {'.png': 'png', '.jpg': 'jpeg', '.jpeg': 'jpeg', '.jpe': 'jpeg', '.jfif': 'jpeg', '.webp': 'webp',
                    '.tif': 'tiff', '.tiff': 'tiff', '.bmp': 'bmp'}
+STREAMED = frozenset(('png', 'tiff', 'jpeg'))  # whose encoders take an image row by row
 SUFFIXES = frozenset((*OUTPUT_SUFFIXES, '.ppm', '.pgm', '.avif'))  # that are read
 
 

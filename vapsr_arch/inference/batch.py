@@ -3,12 +3,14 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from tqdm import tqdm
 
+from vapsr_arch.data.image_canvas import is_kept_on_disk, pixels_on_disk
 from vapsr_arch.data.image_files import check_memory, read_header, read_image
-from vapsr_arch.data.image_formats import is_lossy
+from vapsr_arch.data.image_formats import STREAMED, is_lossy
 from vapsr_arch.data.image_writing import check_fits, write_image
 from vapsr_arch.errors import VapsrError, raise_faults
 from vapsr_arch.inference.jobs import Job
@@ -92,14 +94,19 @@ def _megapixels(job: Job) -> float:
 def _upscale_file(job: Job, upscaler: Upscaler, progress: Callable[[float], None]) -> None:
     header = read_header(job.source)
     channels, sample = 4 if header.has_alpha else 3, 2 if header.is_16bit else 1
-    check_memory(header.height, header.width, channels * sample * (1 + upscaler.scale ** 2), job.source)
+    on_disk = is_kept_on_disk(job.kind, header.height * header.width * channels * sample * upscaler.scale ** 2)
+    if not on_disk:
+        check_memory(header.height, header.width, channels * sample * (1 + upscaler.scale ** 2), job.source,
+                     '' if job.kind in STREAMED else f': take --format {" or ".join(sorted(STREAMED))}, which need less')
     image = read_image(job.source)
     for note in image.notes:
         say(f'{job.source}: {note}')
-    height, width = (upscaler.scale * size for size in image.pixels.shape[:2])
+    height, width, channels = image.pixels.shape
+    shape = height * upscaler.scale, width * upscaler.scale, channels
     try:
-        check_fits(job.kind, height, width, image)  # before the time is spent
-        upscaled = upscaler(image.pixels, progress)
-        write_image(job.output, job.kind, image._replace(pixels=upscaled))
+        check_fits(job.kind, *shape[:2], image)  # before the time is spent
+        with pixels_on_disk(job.output.parent, shape, image.pixels.dtype) if on_disk else nullcontext() as canvas:
+            upscaled = upscaler(image.pixels, progress, canvas)
+            write_image(job.output, job.kind, image._replace(pixels=upscaled))
     except VapsrError as error:
         raise VapsrError(f'{job.source}: {error}') from None

@@ -74,7 +74,8 @@ class Upscaler:
         self._log = log or (lambda message: None)
         self._tile = self._automatic_tile() if tile == 'auto' else tile
 
-    def __call__(self, image: np.ndarray, progress: Callable[[float], None] | None = None) -> np.ndarray:
+    def __call__(self, image: np.ndarray, progress: Callable[[float], None] | None = None,
+                 canvas: np.ndarray | None = None) -> np.ndarray:
         """Upscales an image.
 
         Grey goes through the network as RGB, and the luma (BT.601) of what comes out is kept; through a network for grey,
@@ -87,6 +88,7 @@ class Upscaler:
             image: H x W (grey), or H x W x C with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels; uint8 or
                 uint16, of the type's whole range.
             progress: Is called after each tile with the share that is done, 0 to 1.
+            canvas: What is filled and returned, H x W x C; None for a new array.
 
         Returns:
             The picture, scale times as high and as wide; channels and type are those of `image`.
@@ -103,7 +105,8 @@ class Upscaler:
         height, width, channels = planes.shape
         progress = progress or (lambda share: None)
         try:
-            canvas = np.empty((height * self.scale, width * self.scale, channels), planes.dtype)
+            if canvas is None:
+                canvas = np.empty((height * self.scale, width * self.scale, channels), planes.dtype)
         except MemoryError:
             raise VapsrError(f'there is not enough memory for the result, {width * self.scale}x{height * self.scale} '
                              f'pixels') from None
