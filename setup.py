@@ -34,12 +34,13 @@ setup(
     ],
     extras_require={
         'benchmark': ['fvcore', 'matplotlib'],
+        'docs': ['mkdocs-material'],
         'demo': ['scikit-image', 'matplotlib'],
         'metrics': ['pyiqa'],
         'export': ['onnx', 'onnxruntime', 'openvino'],
         'spandrel': ['spandrel'],
         'test': ['pytest', 'pytest-xdist', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel', 'tifffile',
-                 'triton; sys_platform == "linux"'],  # torch's builds for GPUs bring it, that for CPUs does not
+                 'jsonschema', 'triton; sys_platform == "linux"'],  # torch's builds for GPUs bring it, that for CPUs does not
     },
     entry_points={'console_scripts': ['vapsr = vapsr_arch.__main__:run']},
 )

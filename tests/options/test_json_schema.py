@@ -43,7 +43,7 @@ def test_option_files_name_the_schema_and_follow_it(file: Path) -> None:
     {'datasets': {'train': {'gt_sise': 192}}}, {'datasets': {'train': {'io_backend': {'type': 'zip'}}}},
     {'network_g': {'type': 4}}, {'network_d': 'VGG'}, {'path': {'pretrained': 'a.pth'}}, {'train': {'total_itre': 5}},
     {'train': {'amp': 'fp8'}}, {'train': {'scheduler': {'milestone': [1]}}}, {'train': {'optim_g': {'lr': 0}}},
-    {'train': {'edge_opt': {'loss_weight': 1}}}, {'val': {'metrics': {'psnr': {}}}}, {'logger': {'print_freq': 0.5}}], ids=str)
+    {'train': {'edge_opt': {'loss_weight': 1}}}, {'val': {'metrics': {'lpips': {}}}}, {'logger': {'print_freq': 0.5}}], ids=str)
 def test_faults_are_found_by_the_schema_and_by_reading(changes: dict[str, Any], tmp_path: Path) -> None:
     options = merged(read_yaml(TRAINING), changes)
     (tmp_path / 'wrong.yml').write_text(yaml.safe_dump(options))
