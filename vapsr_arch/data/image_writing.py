@@ -15,7 +15,9 @@ from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 
-_PNG = dict(compression=3, filter='sub')  # a third more bytes than the smallest, in a fourth of the time
+# Of 48 megapixels, seconds and MB: level 1 took 0.9 for 71, 2 1.6 for 50, 3 1.7 for 47, 6 5.0 for 45, 9 38 for 42.
+PNG_LEVEL = 3
+_PNG = dict(compression=PNG_LEVEL, filter='sub')
 _OPTIONS = {'png': _PNG, 'jpeg': dict(Q=95, subsample_mode='off'), 'webp': dict(Q=95),
             'tiff': dict(compression='deflate', predictor='horizontal', tile=True, tile_width=256, tile_height=256)}
 _LARGEST_SIDE = {'jpeg': 65500, 'webp': 16383}
@@ -52,13 +54,14 @@ def check_fits(kind: str, height: int, width: int, image: ImageData) -> None:
         raise VapsrError(f'{kind} files cannot hold {" nor ".join(lacking)}: take --format {"png" if kind != "png" else "tiff"}')
 
 
-def write_image(path: str | os.PathLike, kind: str, image: ImageData) -> None:
+def write_image(path: str | os.PathLike, kind: str, image: ImageData, png_level: int = PNG_LEVEL) -> None:
     """Writes an image, whole or not at all: PNG and TIFF without loss, JPEG (4:4:4) and WebP of quality 95.
 
     Args:
         path: Where to.
         kind: The format, of `FORMATS`.
         image: The image; the dimensions in its EXIF become its own.
+        png_level: How much a PNG is compressed, 0 to 9.
 
     Raises:
         VapsrError: The format cannot hold it, or its encoder fails; the sentence has no file's name.
@@ -72,7 +75,7 @@ def write_image(path: str | os.PathLike, kind: str, image: ImageData) -> None:
             if kind == 'bmp':
                 _write_bmp(temporary, image.pixels)
                 return
-            _save(temporary, kind, image)
+            _save(temporary, kind, image, png_level)
             _check_readable(temporary, kind, image.pixels.shape)
         except pyvips.Error as error:
             for text, number in _SYSTEM_ERRORS.items():
@@ -100,7 +103,7 @@ def _from_array(pixels: np.ndarray) -> pyvips.Image:
     return image.copy(interpretation=_INTERPRETATIONS[channels, kind])
 
 
-def _save(path: Path, kind: str, image: ImageData) -> None:
+def _save(path: Path, kind: str, image: ImageData, png_level: int) -> None:
     height, width = image.pixels.shape[:2]
     vips = _from_array(image.pixels).copy(xres=image.resolution[0], yres=image.resolution[1])
     if image.icc:
@@ -108,6 +111,8 @@ def _save(path: Path, kind: str, image: ImageData) -> None:
     if image.exif and kind != 'tiff':
         vips.set_type(pyvips.GValue.blob_type, 'exif-data', _exif_bytes(image.exif, height, width))
     options: dict[str, Any] = _OPTIONS[kind]
+    if kind == 'png':
+        options = options | dict(compression=png_level)
     if kind == 'tiff':
         options = options | dict(bigtiff=image.pixels.nbytes > _CLASSIC_TIFF)
     getattr(vips, f'{kind}save')(os.fsencode(path), **options)  # not by a name with options in brackets
