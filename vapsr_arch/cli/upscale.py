@@ -30,8 +30,9 @@ def upscale(
     plugin: Plugins = None,
     recursive: Annotated[bool, typer.Option('-r', '--recursive', help='Folders within folders, too.')] = False,
     suffix: Annotated[str, typer.Option(help="Added to the outputs' names.")] = '',
-    kind: Annotated[Literal['png', 'jpeg', 'webp', 'tiff', 'bmp'] | None, typer.Option(
-        '--format', help="The outputs' format; by default each input's. JPEG and WebP are written with quality 95.")] = None,
+    kind: Annotated[Literal['png', 'jpeg', 'webp', 'tiff', 'avif', 'bmp', 'ppm', 'pgm'] | None, typer.Option(
+        '--format', help="The outputs' format; by default each input's. JPEG, WebP and AVIF are written with quality 95.")]
+    = None,
     force: Annotated[bool, typer.Option('--force', help='Overwrite outputs that are there; else they are kept.')] = False,
     device: Annotated[Literal['auto', 'cpu', 'cuda', 'mps'], typer.Option(help='Where to run; auto takes a CUDA GPU if there is '
                                                                                'one, mps is the GPU of a Mac.')]
@@ -46,9 +47,9 @@ def upscale(
     self_ensemble: Annotated[bool, typer.Option('--self-ensemble', help='The mean over 8 flips and rotations, 8 times as slow.')
                              ] = False,
 ) -> None:
-    """Upscale images: PNG, JPEG, WebP, TIFF, BMP; 8 and 16 bits; grey, RGB, alpha.
+    """Upscale images: PNG, JPEG, WebP, TIFF, AVIF, BMP, PPM; 8 and 16 bits; grey, RGB, alpha.
 
-    EXIF and ICC profile are kept; images are turned as their EXIF orientation says.
+    EXIF, XMP and ICC profile are kept; images are turned as their EXIF orientation says.
     """
     tile_size, halo_size = _number(tile, '--tile', 16, ('auto',)), _number(halo, '--halo', 0, ('auto', 'full'))
     from vapsr_arch.inference.jobs import plan_jobs

@@ -9,12 +9,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vapsr_arch.data.image_canvas import is_kept_on_disk, pixels_on_disk
-from vapsr_arch.data.image_files import check_memory, read_header, read_image
+from vapsr_arch.data.image_files import read_header, read_image
 from vapsr_arch.data.image_formats import STREAMED, is_lossy
 from vapsr_arch.data.image_writing import check_fits, write_image
 from vapsr_arch.errors import VapsrError, raise_faults
 from vapsr_arch.inference.jobs import Job
 from vapsr_arch.inference.upscaler import Upscaler
+from vapsr_arch.memory import check_memory
 from vapsr_arch.weights.names import default_weights
 
 _BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining}, {rate_fmt}]'
