@@ -25,7 +25,7 @@ $(VENV)/installed: constraints.txt setup.py pyproject.toml tools/basicsr_wheel.p
 	make install PYTHON=/path/to/python3.13" >&2; exit 1; }
 	@echo "1/4 a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@echo "2/4 torch and torchvision: on Linux a download of 2.6 GB, which takes 5 GB of disk, unless they are there"
+	@echo "2/4 torch and torchvision: on Linux a download of 2.8 GB, which takes 4.5 GB of disk, unless they are there"
 	@$(PIP) torch torchvision setuptools wheel
 	@echo "3/4 BasicSR, a wheel built from its source"
 	@wheel=$$($(BIN)/python tools/basicsr_wheel.py) && $(PIP) "$$wheel"
