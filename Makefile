@@ -26,7 +26,7 @@ $(VENV)/installed: constraints.txt setup.py pyproject.toml tools/basicsr_wheel.p
 	make install PYTHON=/path/to/python3.13" >&2; exit 1; }
 	@echo "1/4 a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@echo "2/4 torch and torchvision: on Linux a download of 2.6 GB, which takes 5 GB of disk, unless they are there"
+	@echo "2/4 torch and torchvision: on Linux a download of 2.8 GB, which takes 4.5 GB of disk, unless they are there"
 	@$(PIP) torch torchvision setuptools wheel
 	@echo "3/4 BasicSR, a wheel built from its source"
 	@wheel=$$($(BIN)/python tools/basicsr_wheel.py) && $(PIP) "$$wheel"
@@ -43,12 +43,13 @@ demo: install
 lint: install
 	$(BIN)/ruff check .
 
-# For the tests of pages. VAPSR_REQUIRE=triton,chromium makes the tests fail that are skipped without one of them.
+# For the tests of pages in a browser. VAPSR_REQUIRE=triton,chromium has the tests fail that are skipped without one of them.
 chromium:
-	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
-	echo "chromium, for the tests of pages" && test "$$(id -u)" = 0 && apt-get -qq update && \
-	DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium; } >/dev/null 2>&1 || \
-	echo "There is no Chromium, and apt-get cannot install it: the tests of pages in a browser are skipped."
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit; done; \
+	echo "installing chromium with apt-get, for the tests of pages"; \
+	test "$$(id -u)" = 0 && apt-get -qq update && \
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium >/dev/null || \
+	echo "chromium cannot be installed, which takes root and apt-get: tests of pages in a browser are skipped" >&2
 
 test: lint chromium
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, absent
 
 
 def run_setup(prelude: str) -> subprocess.CompletedProcess:
@@ -92,3 +92,12 @@ def test_the_wheel_needs_setuptools(tmp_path: Path) -> None:
     result = subprocess.run([tmp_path / 'bin/python', REPOSITORY / 'tools/basicsr_wheel.py'], capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.startswith('pip and setuptools must be installed in ')
+
+
+@pytest.mark.parametrize('required, outcome', [('triton,chromium', pytest.fail.Exception), ('chromium', pytest.skip.Exception),
+                                               ('', pytest.skip.Exception)])
+def test_what_must_be_there_is_not_skipped(required: str, outcome: type[BaseException],
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('VAPSR_REQUIRE', required)
+    with pytest.raises(outcome, match='no triton'):
+        absent('triton')

@@ -36,15 +36,17 @@ def prepare_metadata_for_build_wheel(folder, config_settings=None):
 
 
 def pip(*arguments: object, path: Path | None = None) -> None:
-    """Runs pip, which says only what goes wrong, on stderr; `path` is searched for modules first.
+    """Runs pip; what it prints is shown if it fails. `path` is searched for modules before all else.
 
     Raises:
         SystemExit: It failed, with its exit code.
     """
     command = [sys.executable, '-m', 'pip', '--disable-pip-version-check', *map(str, arguments)]
-    code = subprocess.run(command, stdout=sys.stderr, env=os.environ | ({'PYTHONPATH': str(path)} if path else {})).returncode
-    if code:
-        sys.exit(code)
+    environment = os.environ | ({'PYTHONPATH': str(path)} if path else {})
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    if result.returncode:
+        sys.stderr.write(result.stdout)
+        sys.exit(result.returncode)
 
 
 def download(folder: Path) -> Path:
@@ -54,7 +56,7 @@ def download(folder: Path) -> Path:
     (backend / '__init__.py').touch()
     (backend / 'build_meta.py').write_text(BACKEND, encoding='utf-8')
     (folder / 'requirements.txt').write_text(REQUIREMENT, encoding='utf-8')
-    pip('download', '--quiet', '--no-deps', '--no-binary', 'basicsr', '--use-pep517', '--no-build-isolation', '--dest', folder,
+    pip('download', '--no-deps', '--no-binary', 'basicsr', '--use-pep517', '--no-build-isolation', '--dest', folder,
         '-r', folder / 'requirements.txt', path=backend.parent)
     with tarfile.open(folder / 'basicsr-1.4.2.tar.gz') as archive:
         archive.extractall(folder, filter='data')
@@ -83,7 +85,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         source = download(Path(temporary))
         correct(source / 'setup.py')
-        pip('wheel', '--quiet', '--no-deps', '--no-index', '--use-pep517', '--no-build-isolation', '--wheel-dir', folder, source)
+        pip('wheel', '--no-deps', '--no-index', '--use-pep517', '--no-build-isolation', '--wheel-dir', folder, source)
     print(folder / 'basicsr-1.4.2-py3-none-any.whl')
 
 
