@@ -7,28 +7,31 @@
 # make bench-infer  how fast each network is on each engine, and what reduced precisions cost; an hour on two idle cores
 # make bench-tiles  what upscaling in tiles changes; PHOTOGRAPHS=... names images; quarter of an hour for B100
 # make bench-weights  what the shipped weights are worth, as tables: colours, gradients, sets, JPEG; some ten minutes a file
+# make leaderboard  docs/leaderboard.md: every network with weights that can be had, measured; an hour on two idle cores
 # make bench-data  what the data tools cost, beside BasicSR's; needs some 8 GB of temporary space
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
-SUPPORTED := 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'
-PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
+SUPPORTED := 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))'
+PYTHON ?= $(shell for python in python3 python3.13 python3.14 python3.12 python3.11 python3.10; do \
 	$$python -c $(SUPPORTED) 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install demo test lint docs fuzz bench-train bench-infer bench-tiles bench-weights bench-data clean
+.PHONY: install demo test chromium lint docs fuzz bench-train bench-infer bench-tiles bench-weights bench-data leaderboard clean
 
 install: $(VENV)/installed
 
-# torch comes before torchvision, whose newer releases would bring another torch, and both before BasicSR, whose build
-# imports torch and would download one more in an isolated build.
-$(VENV)/installed: constraints.txt setup.py pyproject.toml
-	@$(or $(PYTHON),false) -c $(SUPPORTED) || { echo "Python 3.10, 3.11 or 3.12 is needed (BasicSR 1.4.2 cannot be built on \
-	3.13 and later): install one, or name it: make install PYTHON=/path/to/python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) torch
-	$(PIP) torchvision numpy cython setuptools wheel
-	$(PIP) --no-build-isolation basicsr
-	$(PIP) --no-build-isolation -e '.[benchmark,demo,export,test]'
+# torch and torchvision first: whoever needs other builds of them installs those into .venv beforehand.
+$(VENV)/installed: constraints.txt setup.py pyproject.toml tools/basicsr_wheel.py
+	@$(or $(PYTHON),false) -c $(SUPPORTED) || { echo "Python 3.10 to 3.14 is needed: install one, or name it: \
+	make install PYTHON=/path/to/python3.13" >&2; exit 1; }
+	@echo "1/4 a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "2/4 torch and torchvision: on Linux a download of 2.8 GB, which takes 4.5 GB of disk, unless they are there"
+	@$(PIP) torch torchvision setuptools wheel
+	@echo "3/4 BasicSR, a wheel built from its source"
+	@wheel=$$($(BIN)/python tools/basicsr_wheel.py) && $(PIP) "$$wheel"
+	@echo "4/4 everything else"
+	@$(PIP) --no-build-isolation -e '.[benchmark,demo,export,test]'
 	@touch $@
 
 demo: install
@@ -40,7 +43,15 @@ demo: install
 lint: install
 	$(BIN)/ruff check .
 
-test: lint
+# For the tests of pages in a browser. VAPSR_REQUIRE=triton,chromium has the tests fail that are skipped without one of them.
+chromium:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit; done; \
+	echo "installing chromium with apt-get, for the tests of pages"; \
+	test "$$(id -u)" = 0 && apt-get -qq update && \
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium >/dev/null || \
+	echo "chromium cannot be installed, which takes root and apt-get: tests of pages in a browser are skipped" >&2
+
+test: lint chromium
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 docs: install
@@ -62,6 +73,9 @@ bench-tiles: install
 
 bench-weights: install
 	$(BIN)/python benchmarks/bench_weights.py
+
+leaderboard: install
+	$(BIN)/python benchmarks/leaderboard.py
 
 bench-data: install
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/bench_data.py

@@ -1,4 +1,4 @@
-"""The package. torch and what BasicSR's build needs come first: see `constraints.txt` and the README."""
+"""The package. torch and BasicSR come first: see docs/install.md."""
 
 import importlib.util
 import re
@@ -9,14 +9,11 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
-if sys.version_info >= (3, 13):
-    sys.exit('vapsr_arch needs Python 3.10 to 3.12: BasicSR 1.4.2 cannot be built on 3.13 and later.')
-missing = [name for name, module in (('torch', 'torch'), ('torchvision', 'torchvision'), ('numpy', 'numpy'),
-                                     ('cython', 'Cython')) if importlib.util.find_spec(module) is None]
-if missing:
-    sys.exit(f'vapsr_arch is installed where {", ".join(missing)} is already there, and not in an isolated build, which '
-             f'would download another torch: `pip install torch==2.13.0`, `pip install -c constraints.txt torchvision numpy '
-             f'cython setuptools wheel`, then `pip install --no-build-isolation -c constraints.txt .`')
+if importlib.util.find_spec('basicsr') is None:
+    sys.exit('vapsr_arch is installed where BasicSR is already there, and not in an isolated build: PyPI has no wheel of '
+             'BasicSR, and its source needs corrections: `pip install -c constraints.txt torch torchvision setuptools wheel`, '
+             '`pip install -c constraints.txt "$(python tools/basicsr_wheel.py)"`, then '
+             '`pip install --no-build-isolation -c constraints.txt .`')
 
 setup(
     name='vapsr_arch',
@@ -25,12 +22,13 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
+    classifiers=[f'Programming Language :: Python :: 3.{minor}' for minor in range(10, 15)],
     packages=[*find_packages(include=['vapsr_arch', 'vapsr_arch.*']), 'vapsr_arch.pretrained'],
     package_dir={'vapsr_arch.pretrained': 'experiments/pretrained_models'},
     package_data={'vapsr_arch.archs.common': ['*.c'], 'vapsr_arch.data': ['*.yml'], 'vapsr_arch.engines': ['*.c'],
                   'vapsr_arch.report': ['*.html', '*.yml'],
                   'vapsr_arch.pretrained': ['README.md', 'VapSR-S_*.pth']},
-    python_requires='>=3.10, <3.13',
+    python_requires='>=3.10, <3.15',
     install_requires=[
         'basicsr==1.4.2', 'torch>=2.7', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'pyyaml', 'pillow', 'tqdm',
         'pyvips[binary]>=3.1', 'pydantic>=2', 'typer', 'safetensors', 'setuptools',

@@ -6,13 +6,15 @@ import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import http.server
+import importlib.util
 import logging
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import cv2
 import numpy as np
@@ -46,6 +48,27 @@ def reference() -> Path:
     if not (folder / 'weights').is_dir():
         pytest.skip(f'no reference material: {folder} (set VAPSR_REFERENCE)')
     return folder
+
+
+def absent(what: str) -> NoReturn:
+    """Skips a test that needs what is not here; fails it where `VAPSR_REQUIRE` names that, as it does in CI."""
+    if what in os.environ.get('VAPSR_REQUIRE', '').split(','):
+        pytest.fail(f'no {what}, which VAPSR_REQUIRE names')
+    pytest.skip(f'no {what}')
+
+
+@pytest.fixture(scope='session')
+def triton() -> None:
+    """Triton, which torch's builds for GPUs bring, and the test extra on Linux."""
+    if importlib.util.find_spec('triton') is None:
+        absent('triton')
+
+
+@pytest.fixture(scope='session')
+def chromium() -> str:
+    """The path of a browser that shows pages without a screen."""
+    return (shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+            or absent('chromium'))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,5 +1,6 @@
 """What image data sets refuse, pass over and say, through the commands; what their samples are."""
 
+import multiprocessing
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -196,6 +197,14 @@ def test_one_lmdb_serves_two_data_sets_and_their_workers(train_options: Callable
         make_lmdb(Path(f'{folder}.lmdb'), folder, ['0', '1', '2', '3'])
     same = {'dataroot_gt': f'{HR}.lmdb', 'dataroot_lq': f'{LR}.lmdb', 'io_backend': {'type': 'lmdb'}}
     result = vapsr('train', '-opt', train_options(datasets={'train': same | {'num_worker_per_gpu': 1}, 'val': same}))
+    assert result.code == 0, result.err
+
+
+def test_workers_know_what_training_has_imported(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.14 starts processes from a server that has imported nothing, by default."""
+    monkeypatch.setattr(multiprocessing.context._default_context, '_actual_context', multiprocessing.get_context('forkserver'))
+    result = vapsr('train', '-opt', train_options(datasets={'train': {'num_worker_per_gpu': 1}}))
     assert result.code == 0, result.err
 
 

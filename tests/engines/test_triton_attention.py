@@ -24,8 +24,7 @@ def small_network() -> VapSR:
 
 
 @pytest.fixture(scope='module')
-def errors() -> dict[str, float]:
-    pytest.importorskip('triton')
+def errors(triton: None) -> dict[str, float]:
     result = subprocess.run([sys.executable, '-m', 'tests.inference.triton_process'], capture_output=True, text=True,
                             cwd=REPOSITORY, env=os.environ | {'TRITON_INTERPRET': '1'})
     assert result.returncode == 0, result.stderr
@@ -59,8 +58,8 @@ print(json.dumps([ptx(*case) for case in CASES]))
 PTX_CASES = [(1, False, 'fp16', 80), (3, True, 'fp16', 90), (3, True, 'fp32', 80), (3, True, 'bf16', 90)]
 
 
+@pytest.mark.usefixtures('triton')
 def test_the_kernel_compiles_for_gpus(tmp_path: Path) -> None:
-    pytest.importorskip('triton')
     result = subprocess.run([sys.executable, '-c', COMPILE.replace('CASES', repr(PTX_CASES))], capture_output=True, text=True,
                             cwd=REPOSITORY, env=os.environ | {'TRITON_CACHE_DIR': str(tmp_path)})
     assert result.returncode == 0, result.stderr
@@ -95,9 +94,9 @@ def test_on_a_cpu_and_in_training_it_is_as_before() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures('triton')
 @pytest.mark.parametrize('dtype', triton_attention.TYPES, ids=str)
 def test_on_a_gpu_it_gives_the_same_image(dtype: torch.dtype) -> None:
-    pytest.importorskip('triton')
     network = small_network().to('cuda', dtype)
     fused = fuse_attention(network)
     for size in ((1, 1), (7, 5), (17, 33), (180, 320)):
@@ -109,8 +108,8 @@ def test_on_a_gpu_it_gives_the_same_image(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures('triton')
 def test_on_a_gpu_the_kernels_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip('triton')
     calls = []
     kernel = triton_attention.kernel()
     monkeypatch.setattr(triton_attention, 'kernel', lambda: lambda *a, **k: calls.append(a) or kernel(*a, **k))

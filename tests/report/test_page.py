@@ -3,11 +3,8 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
-
-import pytest
 
 from tests.report.conftest import Benchmarked
 from vapsr_arch.report.page import _json
@@ -55,14 +52,6 @@ def test_no_name_ends_the_pages_script() -> None:
     names = ['<!--<script>', '</script>', 'a & b', '\u2028\u2029']
     text = _json(names)
     assert json.loads(text) == names and not set('<>&\u2028\u2029') & set(text)
-
-
-@pytest.fixture
-def chromium() -> str:
-    path = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-    if not path:
-        pytest.skip('no Chromium')
-    return path
 
 
 def test_the_page_works_in_a_browser(benchmarked: Benchmarked, tmp_path: Path, chromium: str) -> None:

@@ -1,6 +1,7 @@
 """What the training loop reads: the state it resumes from, its data, and their way into it."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,8 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
             f'dataset_enlarge_ratio or lower batch_size_per_gpu')
     train_loader.generator = torch.Generator()
     train_loader.worker_init_fn = shield_worker
+    if sys.platform == 'linux' and train_loader.num_workers:  # Python 3.14 starts them from a server without any plugin
+        train_loader.multiprocessing_context = 'fork'
     plan = EpochPlan(train_sampler.num_samples * opt['world_size'], train_loader.batch_size * opt['world_size'],
                      **opt['run'].resumed)
     train_sampler.begin_at(plan.epoch, plan.position)
