@@ -76,7 +76,7 @@ def _parse(words: list[str]) -> None:
     elif program == 'python':
         assert importlib.util.find_spec(rest[1]) if rest[0] == '-m' else (REPOSITORY / rest[0]).is_file(), words
     else:
-        assert program in ('pip', '.', 'git', 'cd'), f'{words}: not a command that this test knows'
+        assert program in ('pip', 'uv', '.', 'git', 'cd'), f'{words}: not a command that this test knows'
 
 
 @pytest.fixture(scope='module')
@@ -87,7 +87,9 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = folder / 'experiments/pretrained_models'
     shutil.copytree(REPOSITORY / 'experiments/pretrained_models', weights, ignore=shutil.ignore_patterns('*.log'))
     torch.manual_seed(0)
-    torch.save({'params': NETWORKS['VapSR'](scale=4, num_feat=48, num_block=21).state_dict()}, weights / 'VapSR_X4.pth')
+    for scale in (2, 4):
+        network = NETWORKS['VapSR'](scale=scale, num_feat=48, num_block=21)
+        torch.save({'params': network.state_dict()}, weights / f'VapSR_X{scale}.pth')
     shutil.copy(weights / 'VapSR_X4.pth', folder / 'IN.pth')
     for name, image in (('photo.jpg', photograph(24, 32, 0)), ('photos/a.png', photograph(64, 48, 1)),
                         ('photos/b.png', photograph(48, 64, 2)), ('datasets/DIV2K/HR/0001.png', photograph(480, 488, 3)),
