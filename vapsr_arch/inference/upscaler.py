@@ -141,9 +141,14 @@ class Upscaler:
 
     def _measured_window(self, image: np.ndarray, device: torch.device) -> int | None:
         """The side of the largest window for the free memory; None where the system does not tell what one takes."""
-        seen = self._normalised(image[:tile_sizes.MEASURED, :tile_sizes.MEASURED])
-        self._run(seen[:64, :64])  # loads, or compiles, what is to be once
-        use = tile_sizes.measured(lambda: self._run(seen), device)
+        def run(seen: np.ndarray) -> None:
+            height, width, channels = seen.shape
+            whole = next(tiles.tiles(height, width, max(height, width), 0))
+            self._enlarge_tile(seen, np.empty((height * self.scale, width * self.scale, channels), seen.dtype), None, whole)
+
+        run(image[:64, :64])  # loads, or compiles, what is to be once
+        seen = image[:tile_sizes.MEASURED, :tile_sizes.MEASURED]
+        use = tile_sizes.measured(lambda: run(seen), device)
         return use and tile_sizes.fitting_window(use, seen.shape[0] * seen.shape[1])
 
     def _enlarge(self, image: np.ndarray, canvas: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None,
