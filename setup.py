@@ -26,7 +26,7 @@ setup(
     packages=[*find_packages(include=['vapsr_arch', 'vapsr_arch.*']), 'vapsr_arch.pretrained'],
     package_dir={'vapsr_arch.pretrained': 'experiments/pretrained_models'},
     package_data={'vapsr_arch.archs.common': ['*.c'], 'vapsr_arch.data': ['*.yml'], 'vapsr_arch.engines': ['*.c'],
-                  'vapsr_arch.report': ['*.html', '*.yml'],
+                  'vapsr_arch.report': ['*.html', '*.yml'], 'vapsr_arch.app': ['*.css'],
                   'vapsr_arch.pretrained': ['README.md', 'VapSR-S_*.pth']},
     python_requires='>=3.10, <3.15',
     install_requires=[
@@ -34,6 +34,7 @@ setup(
         'pyvips[binary]>=3.1', 'pydantic>=2', 'typer', 'safetensors', 'setuptools',
     ],
     extras_require={
+        'app': ['gradio>=6.31'],
         'benchmark': ['fvcore', 'matplotlib'],
         'docs': ['mkdocs-material'],
         'demo': ['scikit-image', 'matplotlib'],

@@ -15,6 +15,7 @@ from vapsr_arch.cli.pipeline_options import SETTINGS
 from vapsr_arch.cli.test import test
 from vapsr_arch.cli.train import train
 from vapsr_arch.cli.upscale import upscale
+from vapsr_arch.cli.web_app import web_app
 from vapsr_arch.errors import VapsrError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -24,6 +25,7 @@ app.command(context_settings=SETTINGS)(test)
 app.command(cls=RowCommand)(benchmark)
 app.command()(upscale)
 app.command()(export)
+app.command('app')(web_app)
 app.add_typer(data.app, name='data')
 app.add_typer(options.app, name='options')
 app.add_typer(weights.app, name='weights')
