@@ -1,4 +1,4 @@
-"""Writes the pages that follow from the code: docs/options.md, docs/commands.md, and the table of patches in docs/architecture.md.
+"""Writes the pages that follow from the code: docs/options.md, docs/commands.md, the table of patches in docs/architecture.md.
 
 `make docs` runs it; a test compares the pages with what it would write.
 """

@@ -48,7 +48,7 @@ def test_faults_are_found_by_the_schema_and_by_reading(changes: dict[str, Any], 
     options = merged(read_yaml(TRAINING), changes)
     (tmp_path / 'wrong.yml').write_text(yaml.safe_dump(options))
     assert not VALIDATOR.is_valid(options)
-    with pytest.raises(Exception, match='wrong.yml'):
+    with pytest.raises(Exception, match=r'wrong\.yml'):
         load_options(tmp_path / 'wrong.yml', is_train=True)
 
 
@@ -79,7 +79,8 @@ def test_defaults_are_those_of_the_code() -> None:
                 for key, field in section.model_fields.items() if not field.is_required()}
     sources = [file.read_text(encoding='utf-8') for file in (REPOSITORY / 'vapsr_arch').rglob('*.py')]
     used = {(key, value) for source in sources
-            for key, value in re.findall(r"opt(?:ions|_opt)?(?:\['\w+'\])?\.get\('(\w+)', ([\w.'{}-]+)\)", source) if key in defaults}
+            for key, value in re.findall(r"opt(?:ions|_opt)?(?:\['\w+'\])?\.get\('(\w+)', ([\w.'{}-]+)\)", source)
+            if key in defaults}
     used |= {(key, value) for source in sources for key, value in re.findall(r"\bpath\.get\('(\w+)', ([\w.]+)\)", source)}
     assert len(used) > 5
     for key, value in used:

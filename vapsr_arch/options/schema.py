@@ -115,7 +115,7 @@ class Optimizer(Section):
     """`Adam`, `AdamW`, or any optimizer of `torch.optim` that takes a gradient step."""
     lr: Annotated[float, Field(gt=0)]
     """The learning rate."""
-    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = [0.9, 0.999]
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = Field([0.9, 0.999])
     """The decay of the running means of the gradient and of its square."""
     eps: Annotated[float, Field(gt=0)] | None = 1e-8
     """What is added to the denominator."""
@@ -135,9 +135,9 @@ class MultiStep(Section):
     """Iterations."""
     gamma: float | None = 0.1
     """The factor."""
-    restarts: list[Whole] | None = [0]
+    restarts: list[Whole] | None = Field([0])
     """Iterations at which the learning rate starts again."""
-    restart_weights: list[float] | None = [1]
+    restart_weights: list[float] | None = Field([1])
     """The share of the learning rate that each restart begins with."""
 
 
@@ -148,7 +148,7 @@ class CosineRestart(Section):
     """`CosineAnnealingRestartLR`."""
     periods: Annotated[list[Positive], Field(min_length=1)]
     """The lengths of the cosines, in iterations: together at least `total_iter`."""
-    restart_weights: list[float] | None = [1]
+    restart_weights: list[float] | None = Field([1])
     """The share of the learning rate that each period begins with."""
     eta_min: Annotated[float, Field(ge=0)] | None = 0
     """The learning rate that each period ends with."""
