@@ -149,6 +149,6 @@ def fetch(
     mirror: Annotated[str | None, typer.Option(metavar='URL', help='Take the archives from URL/FILE instead.')] = None,
     force: Force = False,
 ) -> None:
-    """Download public sets and unpack them; goes on where it was stopped."""
+    """Download public sets and unpack them; continues where it was stopped."""
     from vapsr_arch.data.public_sets import fetch as run
     run(names, out, mirror, force)
