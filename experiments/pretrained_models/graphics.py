@@ -263,9 +263,19 @@ def window(canvas: Canvas) -> None:
         canvas.text((left + 15 + 55 * number, top + 128), 9, words=canvas.source.choice(('OK', 'Cancel', 'Open', 'Save as...')))
 
 
-# How often each is drawn.
+def saturated(canvas: Canvas) -> None:
+    """One flat colour, or four, on the faces and edges of the colour cube more often than within: networks change these most."""
+    colours = [tuple(canvas.source.choice((0, 255, canvas.source.randrange(256), canvas.source.randrange(256))) for _ in range(3))
+               for _ in range(canvas.source.choice((1, 4)))]
+    for number, colour in enumerate(colours):
+        left, top = number % 2 * SIZE // 2, number // 2 * SIZE // 2
+        canvas.fill((left, top, left + SIZE, top + SIZE), colour)
+
+
+# How often each is drawn; of those with 0, only those that are named.
 KINDS: dict[Callable[[Canvas], None], int] = {
-    flat: 2, gradient: 3, text: 5, lines: 2, shapes: 3, pixel_art: 1, icons: 2, chart: 2, line_art: 2, window: 3}
+    flat: 2, gradient: 3, text: 5, lines: 2, shapes: 3, pixel_art: 1, icons: 2, chart: 2, line_art: 2, window: 3,
+    saturated: 0}
 
 
 def drawn(seed: str, kinds: dict[Callable[[Canvas], None], int] = KINDS) -> Image.Image:
@@ -278,7 +288,7 @@ def drawn(seed: str, kinds: dict[Callable[[Canvas], None], int] = KINDS) -> Imag
 
 
 def main(out: Path, count: int, seed: int = 0, names: Sequence[str] = ()) -> None:
-    kinds = {kind: share for kind, share in KINDS.items() if kind.__name__ in names or not names}
+    kinds = {kind: max(share, 1) for kind, share in KINDS.items() if kind.__name__ in names} or KINDS
     out.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         drawn(f'{seed} {number}', kinds).save(out / f'graphic_{number:05d}.png')
