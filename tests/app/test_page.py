@@ -3,6 +3,7 @@
 import importlib.util
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,10 +87,10 @@ def test_images_are_upscaled(served: Served, browser: Browser, images: list[Path
     assert browser.wait(f'{SLIDER}.length == 2 && {SLIDER}') == ['64x96', '64x96']
     assert browser.run("getComputedStyle(document.querySelector('#which')).display") != 'none'
 
-    browser.run("document.querySelectorAll('#downloads a').forEach(link => link.click())")
-    browser.wait_for(lambda: len(browser.downloads) == 2)
     upscale = Upscaler(tiny_weights)
-    for image, name in zip(images, ('deep_x2.png', 'turned_x2.png')):
+    for number, (image, name) in enumerate(zip(images, ('deep_x2.png', 'turned_x2.png'))):
+        browser.run(f"document.querySelectorAll('#downloads a')[{number}].click()")
+        browser.wait_for(lambda name=name: name in browser.downloads)
         assert np.array_equal(read_image(tmp_path / name).pixels, upscale(read_image(image).pixels))
     assert read_image(tmp_path / 'turned_x2.png').exif[ExifTags.Base.Artist] == 'somebody'
 
@@ -101,18 +102,22 @@ def test_images_are_upscaled(served: Served, browser: Browser, images: list[Path
 def test_cancelling(browser: Browser, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     from vapsr_arch.app import page
 
-    def without_end(*arguments: Any) -> None:
-        while True:
-            arguments[-1](0.5)
+    end_of_tile = threading.Event()
+
+    def in_two_tiles(*arguments: Any) -> None:
+        arguments[-1](0.5)
+        end_of_tile.wait(300)
+        arguments[-1](1)
 
     with monkeypatch.context() as patch:
-        patch.setattr(page, 'upscale_upload', without_end)
+        patch.setattr(page, 'upscale_upload', in_two_tiles)
         browser.choose('#files input[type=file]', images[0])
         browser.wait("document.querySelectorAll('#files .file').length == 1")
         browser.run("document.querySelector('#start').click()")
         browser.wait("document.querySelector('#doing').textContent.includes('1 of 1: deep.png')")
         browser.run("document.querySelector('#stop').click()")
-        browser.wait("document.querySelector('#status').textContent == 'Cancelled.'")
+        browser.wait("document.querySelector('#status').textContent.includes('Cancelled.')")
+    end_of_tile.set()
     browser.run("document.querySelector('#start').click()")
     browser.wait(f'{FACTS}.length == 1')
     assert not browser.complaints
@@ -147,4 +152,4 @@ def test_a_port_that_is_taken(served: Served, vapsr: Callable[..., Finished]) ->
     host, port = served.host.split(':')
     result = vapsr('app', '--port', port)
     assert result.code == 1
-    assert result.err.startswith(f'Error: the page cannot be served at {host}, port {port} (Address already in use): choose')
+    assert result.err.startswith(f'Error: the page cannot be served at {host}, port {port} (Address already in use): take')

@@ -70,8 +70,8 @@ def serve(weights: Sequence[str] = (), host: str = '127.0.0.1', port: int = PORT
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ':' in host else socket.AF_INET)
     except OSError as error:
-        raise VapsrError(f'the page cannot be served at {host}, port {port} ({error.strerror or error}): choose another --port '
-                         f'or --host') from None
+        reason = (error.strerror or str(error)).partition(' (while')[0]  # Python adds the address
+        raise VapsrError(f'the page cannot be served at {host}, port {port} ({reason}): take another --port or --host') from None
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that files are removed
     with listening, served_page(weights, max_megapixels, device) as page, contextlib.suppress(KeyboardInterrupt):
         name = f'[{host}]' if ':' in host else host
