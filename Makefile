@@ -4,6 +4,7 @@
 # make fuzz      10,000 damaged checkpoints, option files, images and stores each; CASES=... for another number; a report
 # make bench-train  what training gains over BasicSR's, feature by feature; some ten minutes on two idle cores
 # make bench-infer  how fast each network is on each engine, and what reduced precisions cost; an hour on two idle cores
+# make bench-files  how long upscaling takes from file to file beside the network alone; ten minutes on two idle cores
 # make bench-tiles  what upscaling in tiles changes; PHOTOGRAPHS=... names images; quarter of an hour for B100
 # make bench-weights  what the shipped weights are worth, as tables: colours, gradients, sets, JPEG; some ten minutes a file
 # make bench-data  what the data tools cost, beside BasicSR's; needs some 8 GB of temporary space
@@ -14,7 +15,7 @@ SUPPORTED := 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c $(SUPPORTED) 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install demo test lint fuzz bench-train bench-infer bench-tiles bench-weights bench-data clean
+.PHONY: install demo test lint fuzz bench-train bench-infer bench-files bench-tiles bench-weights bench-data clean
 
 install: $(VENV)/installed
 
@@ -50,6 +51,9 @@ bench-train: install
 
 bench-infer: install
 	$(BIN)/python benchmarks/bench_infer.py
+
+bench-files: install
+	$(BIN)/python benchmarks/bench_files.py
 
 bench-tiles: install
 	$(BIN)/python benchmarks/bench_tiles.py $(PHOTOGRAPHS)
