@@ -5,6 +5,7 @@
 # make fuzz      10,000 damaged checkpoints, option files, images and stores each; CASES=... for another number; a report
 # make bench-train  what training gains over BasicSR's, feature by feature; some ten minutes on two idle cores
 # make bench-infer  how fast each network is on each engine, and what reduced precisions cost; an hour on two idle cores
+# make bench-files  how long upscaling takes from file to file beside the network alone; ten minutes on two idle cores
 # make bench-tiles  what upscaling in tiles changes; PHOTOGRAPHS=... names images; quarter of an hour for B100
 # make bench-weights  what the shipped weights are worth, as tables: colours, gradients, sets, JPEG; some ten minutes a file
 # make leaderboard  docs/leaderboard.md: every network with weights that can be had, measured; an hour on two idle cores
@@ -16,7 +17,8 @@ SUPPORTED := 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14
 PYTHON ?= $(shell for python in python3 python3.13 python3.14 python3.12 python3.11 python3.10; do \
 	$$python -c $(SUPPORTED) 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install demo test chromium lint docs fuzz bench-train bench-infer bench-tiles bench-weights bench-data leaderboard clean
+.PHONY: install demo test chromium lint docs fuzz bench-train bench-infer bench-files bench-tiles bench-weights bench-data leaderboard \
+	clean
 
 install: $(VENV)/installed
 
@@ -67,6 +69,9 @@ bench-train: install
 
 bench-infer: install
 	$(BIN)/python benchmarks/bench_infer.py
+
+bench-files: install
+	$(BIN)/python benchmarks/bench_files.py
 
 bench-tiles: install
 	$(BIN)/python benchmarks/bench_tiles.py $(PHOTOGRAPHS)

@@ -66,7 +66,7 @@ def make_jobs(folder: Path, megapixels: float) -> None:
 
 
 def pieces(image: np.ndarray) -> list[np.ndarray]:
-    """Parts of an image, of `PIECE` pixels at most, which share no pixel."""
+    """Parts of an image, of `PIECE` pixels or so, which share none."""
     rows = columns = int(np.ceil((image.shape[0] * image.shape[1] / PIECE) ** 0.5))
     return [part for row in np.array_split(image, rows) for part in np.array_split(row, columns, axis=1)]
 

@@ -12,6 +12,7 @@ import torch
 
 from tests.conftest import REPOSITORY
 from vapsr_arch.archs.vapsr_arch import VapSR
+from vapsr_arch.data.image_files import read_image
 from vapsr_arch.data.matlab_resize import imresize
 
 BENCHMARKS = REPOSITORY / 'benchmarks'
@@ -67,3 +68,18 @@ def test_the_table_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert [line.split(' | ')[0] for line in lines[2:]] == ['| Colours: largest shift', '| Colours: largest deviation',
                                                            '| Gradients: largest error']
     assert lines[2].split(' | ')[1] == '0.00'
+
+
+def test_the_floor_of_files_is_of_all_their_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import bench_files
+    image = np.arange(7 * 11, dtype=np.uint8).reshape(7, 11)
+    monkeypatch.setattr(bench_files, 'PIECE', 20)
+    parts = bench_files.pieces(image)
+    assert len(parts) == 4 and sorted(np.concatenate([part.ravel() for part in parts])) == list(range(77))
+    monkeypatch.setattr(bench_files, 'SMALL', (2, 20, 20))
+    bench_files.make_jobs(tmp_path, 12e-4)
+    shapes = [[read_image(path).pixels.shape for path in sorted((tmp_path / job).iterdir())] for job in bench_files.LIMITS]
+    assert shapes == [[(30, 40, 3)], [(20, 20, 3)] * 2]
+    torch.save(VapSR(scale=2, num_feat=8, num_block=1, d_atten=16).state_dict(), tmp_path / 'tiny_x2.pth')
+    assert bench_files.network_time(str(tmp_path / 'tiny_x2.pth'), list((tmp_path / 'small images').iterdir())) > 0
