@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -36,6 +37,33 @@ assert not heavy, heavy
 def test_bad_arguments_end_with_2(arguments: list[str], vapsr: Callable[..., Finished]) -> None:
     result = vapsr(*arguments)
     assert result.code == 2 and 'Traceback' not in result.err
+
+
+INTERRUPTED = """
+import importlib.abc, os, signal, sys
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ['vapsr', *{arguments!r}]
+from vapsr_arch.__main__ import run
+run()
+"""
+
+
+@pytest.mark.parametrize(('module', 'arguments'), [
+    ('typer', ['--help']), ('vapsr_arch.options.reading', ['train', '-opt', 'a.yml']),
+    ('numpy', ['upscale', 'a.png', '-o', 'b.png']), ('torch', ['weights', 'convert', 'a.pth', 'b.pth'])])
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(module: str, arguments: list[str], tmp_path: Path) -> None:
+    """The signal comes where the module is looked for, in its importer: a KeyboardInterrupt there must come through."""
+    (tmp_path / 'a.png').touch()
+    result = subprocess.run([sys.executable, '-c', INTERRUPTED.format(module=module, arguments=arguments)], text=True,
+                            capture_output=True, cwd=tmp_path)
+    assert 'Traceback' not in result.stderr, result.stderr
+    assert result.returncode in (-signal.SIGINT, 128 + signal.SIGINT), (result.returncode, result.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ['a.png']
 
 
 def test_train_then_test_as_a_module(train_options: Callable[..., str], test_options: Callable[..., str],

@@ -105,6 +105,20 @@ def test_without_photo_weights_the_clean_ones_are_used_and_that_is_said(images: 
         'weights: VapSR-S_x3 for 4 images; 2 of JPEG or lossy WebP, for which no photo weights are shipped\n')
 
 
+def test_which_weights_of_a_file_are_taken_is_said_of_a_users_file_alone(images: None, shipped: Callable[..., None],
+                                                                         vapsr: Callable[..., Finished]) -> None:
+    shipped('VapSR-S_x4')
+    path = Path('experiments/pretrained_models/VapSR-S_x4.pth')
+    state = torch.load(path)
+    torch.save({'params': dict(state), 'params_ema': dict(state)}, path)
+    torch.save({'params': dict(state), 'params_ema': dict(state)}, 'mine.pth')
+    for number, arguments in enumerate(((), ('--weights', 'VapSR-S_x4'), ('--weights', str(path)), ('--weights', 'mine.pth'))):
+        result = vapsr('upscale', 'in/a.png', '-o', f'{number}.png', '--device', 'cpu', *arguments)
+        assert result.code == 0, result.err
+        said = 'mine.pth: its weights, key params_ema, are taken, not those of params\n'
+        assert result.err.count('are taken') == result.err.count(said) == ('mine.pth' in arguments)
+
+
 def test_a_scale_without_weights_is_one_sentence(images: None, shipped: Callable[..., None],
                                                  vapsr: Callable[..., Finished]) -> None:
     shipped('VapSR-S_x2', 'VapSR-S_x4')

@@ -47,10 +47,8 @@ class Weights:
 
     @property
     def choice(self) -> str | None:
-        """A sentence about what was taken where there was something to choose; None where there was not."""
-        if not self.others and (not self.taken or self.key == 'params'):
-            return None
-        return f'its weights{self.taken}, are taken' + (f', not those of {", ".join(self.others)}' if self.others else '')
+        """A sentence about what was taken where there were several weights to choose from; None where there were not."""
+        return f'its weights{self.taken}, are taken, not those of {", ".join(self.others)}' if self.others else None
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from vapsr_arch.errors import VapsrError
 
 DEFAULT = 'VapSR-S_x4'
 DEFAULT_SCALE = 4
+_SHIPPED = 'VapSR-S_x'
 _PACKAGE = Path(__file__).parents[1]
 _FOLDERS = (Path('experiments/pretrained_models'),  # of the current folder
             _PACKAGE / 'pretrained',  # as installed
@@ -49,7 +50,7 @@ def default_weights(scale: int | None = None, photo: bool = False) -> Path:
         VapsrError: There are none for this scale; those there are are named.
     """
     scale = scale or DEFAULT_SCALE
-    name = f'VapSR-S_x{scale}'
+    name = f'{_SHIPPED}{scale}'
     found = (photo and _named(f'{name}_photo')) or _named(name)
     if not found:
         shipped = ' and '.join(shipped_weights()) or 'none'
@@ -60,9 +61,15 @@ def default_weights(scale: int | None = None, photo: bool = False) -> Path:
 
 def shipped_weights() -> dict[str, int]:
     """The names of the shipped weights, each with its scale."""
-    names = sorted({path.stem for folder in _FOLDERS for path in folder.glob('VapSR-S_x*.pth')})
+    names = sorted({path.stem for folder in _FOLDERS for path in folder.glob(f'{_SHIPPED}*.pth')})
     matches = (re.fullmatch(r'VapSR-S_x(\d+)(_photo)?', name) for name in names)
     return {match[0]: int(match[1]) for match in matches if match}
+
+
+def is_shipped(path: str | os.PathLike) -> bool:
+    """Whether a file is one of the shipped weights."""
+    path = Path(path)
+    return path.name.startswith(_SHIPPED) and path.resolve().parent in [folder.resolve() for folder in _FOLDERS]
 
 
 def _named(name: str) -> Path | None:

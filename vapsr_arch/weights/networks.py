@@ -11,6 +11,7 @@ from vapsr_arch.archs import NETWORKS
 from vapsr_arch.archs.common.adapted import bare
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.weights.checkpoints import read_weights
+from vapsr_arch.weights.names import is_shipped
 from vapsr_arch.weights.spandrel_networks import is_installed, is_supported, recognised
 
 _NAMED = 5  # tensors that a sentence names
@@ -56,7 +57,7 @@ def build_network(path: str | os.PathLike, scale: int | None = None, param_key: 
         scale: Output size over input size; None for the one that the weights determine. PAN's are the same for x2 and x3.
         param_key: As for `read_weights`: the EMA's weights come first.
         networks: As for `infer`.
-        log: What is told which weights are taken, where there are several or a prefix is left out.
+        log: What is told which weights are taken, where a file that is not of the shipped ones has several.
 
     Returns:
         One of `networks`, or what spandrel recognises; float32, on the CPU.
@@ -68,7 +69,7 @@ def build_network(path: str | os.PathLike, scale: int | None = None, param_key: 
     known = infer(weights.tensors, networks)
     if known is None and is_installed():
         weights = read_weights(path, param_key, is_supported)
-    if log and weights.choice:
+    if log and weights.choice and not is_shipped(path):
         log(f'{path}: {weights.choice}')
     state_dict = weights.tensors
     if known is None:
