@@ -1,6 +1,7 @@
 # make install   .venv with the versions of constraints.txt
 # make demo      test and train the shipped VapSR-S on photographs; prints a table and an image's path
 # make test      ruff and every test, on as many cores as there are, up to four
+# make docs      the site of the documents into site/, with the references of options and commands
 # make fuzz      10,000 damaged checkpoints, option files, images and stores each; CASES=... for another number; a report
 # make bench-train  what training gains over BasicSR's, feature by feature; some ten minutes on two idle cores
 # make bench-infer  how fast each network is on each engine, and what reduced precisions cost; an hour on two idle cores
@@ -15,7 +16,7 @@ SUPPORTED := 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14
 PYTHON ?= $(shell for python in python3 python3.13 python3.14 python3.12 python3.11 python3.10; do \
 	$$python -c $(SUPPORTED) 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install demo test chromium lint fuzz bench-train bench-infer bench-tiles bench-weights bench-data leaderboard clean
+.PHONY: install demo test chromium lint docs fuzz bench-train bench-infer bench-tiles bench-weights bench-data leaderboard clean
 
 install: $(VENV)/installed
 
@@ -30,7 +31,7 @@ $(VENV)/installed: constraints.txt setup.py pyproject.toml tools/basicsr_wheel.p
 	@echo "3/4 BasicSR, a wheel built from its source"
 	@wheel=$$($(BIN)/python tools/basicsr_wheel.py) && $(PIP) "$$wheel"
 	@echo "4/4 everything else"
-	@$(PIP) --no-build-isolation -e '.[benchmark,demo,export,test]'
+	@$(PIP) --no-build-isolation -e '.[app,benchmark,demo,export,test]'
 	@touch $@
 
 demo: install
@@ -52,6 +53,11 @@ chromium:
 
 test: lint chromium
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+
+docs: install
+	$(PIP) --no-build-isolation -e '.[docs]'
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 fuzz: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(or $(CASES),10000)
@@ -75,4 +81,4 @@ bench-data: install
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/bench_data.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

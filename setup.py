@@ -26,7 +26,7 @@ setup(
     packages=[*find_packages(include=['vapsr_arch', 'vapsr_arch.*']), 'vapsr_arch.pretrained'],
     package_dir={'vapsr_arch.pretrained': 'experiments/pretrained_models'},
     package_data={'vapsr_arch.archs.common': ['*.c'], 'vapsr_arch.data': ['*.yml'], 'vapsr_arch.engines': ['*.c'],
-                  'vapsr_arch.report': ['*.html', '*.yml'],
+                  'vapsr_arch.report': ['*.html', '*.yml'], 'vapsr_arch.app': ['*.css'],
                   'vapsr_arch.pretrained': ['README.md', 'VapSR-S_*.pth']},
     python_requires='>=3.10, <3.15',
     install_requires=[
@@ -34,13 +34,15 @@ setup(
         'pyvips[binary]>=3.1', 'pydantic>=2', 'typer', 'safetensors', 'setuptools',
     ],
     extras_require={
+        'app': ['gradio>=6.31'],
         'benchmark': ['fvcore', 'matplotlib'],
+        'docs': ['mkdocs-material'],
         'demo': ['scikit-image', 'matplotlib'],
         'metrics': ['pyiqa'],
         'export': ['onnx', 'onnxruntime', 'openvino'],
         'spandrel': ['spandrel'],
         'test': ['pytest', 'pytest-xdist', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel', 'tifffile',
-                 'triton; sys_platform == "linux"'],  # torch's builds for GPUs bring it, that for CPUs does not
+                 'jsonschema', 'triton; sys_platform == "linux"'],  # torch's builds for GPUs bring it, that for CPUs does not
     },
     entry_points={'console_scripts': ['vapsr = vapsr_arch.__main__:run']},
 )

@@ -22,8 +22,8 @@ import torch
 
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.engines.loading import ENGINES, PRECISIONS, Engine, load_engine
-from vapsr_arch.memory import keep_freed_memory
-from vapsr_arch.report.cost import CLEAR_REFS, multi_adds, status_bytes
+from vapsr_arch.memory import keep_freed_memory, peak_growth
+from vapsr_arch.report.cost import multi_adds
 from vapsr_arch.report.machine import describe_machine
 from vapsr_arch.weights.networks import build_network
 
@@ -83,7 +83,7 @@ def psnr_set5(engine: Engine) -> float | None:
     values = []
     for hr, lr in pairs:
         image = torch.from_numpy(cv2.imread(str(lr))[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
-        enlarged = (engine(image)[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()[..., ::-1]
+        enlarged = (engine(image)[0].clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy()[..., ::-1]
         truth = cv2.imread(str(hr))[:enlarged.shape[0], :enlarged.shape[1]]
         values.append(calculate_psnr(enlarged.copy(), truth, crop_border=SCALE, test_y_channel=True))
     return sum(values) / len(values)
@@ -99,10 +99,7 @@ def memory_of_this_process(weights: str, engine: str, precision: str, width: int
         torch.cuda.reset_peak_memory_stats()
         run(x)
         return torch.cuda.max_memory_allocated()
-    CLEAR_REFS.write_text('5')  # sets the peak, VmHWM, to the present, VmRSS: proc(5)
-    before = status_bytes('VmRSS')
-    run(x)
-    return status_bytes('VmHWM') - before
+    return peak_growth(lambda: run(x))
 
 
 def peak_memory(weights: Path, engine: str, precision: str, size: tuple[int, int]) -> str:
@@ -137,7 +134,7 @@ def measure(name: str, weights: Path, engine: str, precision: str, arguments: ar
             for _ in range(arguments.rounds):
                 rates.append(sgemm_rate(device_of(engine)))
                 start = time.perf_counter()
-                run(x)
+                run(x).cpu()
                 taken.append(time.perf_counter() - start)
             products[size] = median(seconds * rate for seconds, rate in zip(taken, rates))
             operations = 2 * multi_adds(build_network(weights, SCALE), SCALE, (SCALE * height, SCALE * width))

@@ -14,7 +14,7 @@ PACKAGE = REPOSITORY / 'vapsr_arch'
 FLOORS = (  # arrows point down only
     {'errors', 'files', 'memory', 'downloads', 'archives', 'torchvision_operators', ''}, {'archs'},
     {'data', 'weights', 'options', 'metrics'}, {'models'}, {'pipeline', 'plugin'}, {'engines', 'export'},
-    {'report', 'inference'}, {'cli'}, {'train', 'test', '__main__'})
+    {'report', 'inference'}, {'app'}, {'cli'}, {'train', 'test', '__main__'})
 
 
 def modules() -> dict[str, Path]:

@@ -10,7 +10,7 @@ import torch
 from tests.conftest import REPOSITORY
 from tests.inference.export_helpers import save
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.memory import is_of_a_gpu, is_out_of_memory
+from vapsr_arch.memory import CLEAR_REFS, is_of_a_gpu, is_out_of_memory, peak_growth
 
 OF_A_GPU = [
     torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 11.90 GiB'),
@@ -67,3 +67,13 @@ main(['upscale', {str(tmp_path / 'a.png')!r}, '--weights', {str(path)!r}, '-o', 
 """
     child = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=REPOSITORY)
     assert child.returncode == 0 and (tmp_path / 'b.png').is_file(), child.stderr
+
+
+def test_the_peak_counts_what_the_c_library_keeps() -> None:
+    """What was freed before is not at hand for what is measured."""
+    if not CLEAR_REFS.exists():
+        assert peak_growth(list) is None
+        return
+    size = 2**26
+    torch.ones(size, dtype=torch.uint8)
+    assert 0.9 * size < peak_growth(lambda: torch.ones(size, dtype=torch.uint8)) < 2 * size

@@ -2,11 +2,16 @@
 
 import contextlib
 import ctypes
+import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from vapsr_arch.errors import VapsrError
+
+CLEAR_REFS = Path('/proc/self/clear_refs')
+_ALWAYS_THERE = 2**26  # bytes
 
 # malloc.h of glibc
 _M_TRIM_THRESHOLD = -1
@@ -33,12 +38,38 @@ def keep_freed_memory() -> None:
     Else what is above a threshold, of 32 MiB at most, goes back to the kernel with every layer of a network on a CPU, and
     comes again page by page, each cleared first. Other C libraries are left alone.
     """
-    if sys.platform != 'linux':
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, 'gnu_get_libc_version'):
+    if libc := _glibc():
         libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
+    return libc if hasattr(libc, 'gnu_get_libc_version') else None
+
+
+def peak_growth(run: Callable[[], object]) -> int | None:
+    """Runs something, and measures by how many bytes this process's memory grew at its peak.
+
+    Freed memory that the C library kept is given back first: else what lies in it would not count. What other threads take
+    meanwhile counts.
+
+    Returns:
+        The bytes; None where the system does not tell, and nothing was run.
+    """
+    if not os.access(CLEAR_REFS, os.W_OK):
+        return None
+    if libc := _glibc():
+        libc.malloc_trim(0)
+    CLEAR_REFS.write_text('5')  # sets the peak, VmHWM, to the present, VmRSS: proc(5)
+    before = _status_bytes('VmRSS')
+    run()
+    return max(0, _status_bytes('VmHWM') - before)
+
+
+def _status_bytes(key: str) -> int:
+    """An entry of this process's status on Linux in bytes, such as `VmRSS`, its memory, or `VmHWM`, the most it had: proc(5)."""
+    return 1024 * int(re.search(rf'^{key}:\s+(\d+)', Path('/proc/self/status').read_text(), re.MULTILINE)[1])
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -74,3 +105,22 @@ def available_memory() -> int:
     with contextlib.suppress(OSError, TypeError):  # where the system is not Linux
         found.append(1024 * int(re.search(r'MemAvailable:\s+(\d+)', Path('/proc/meminfo').read_text())[1]))
     return max(0, min(found))
+
+
+def check_memory(height: int, width: int, bytes_a_pixel: int, name: str | os.PathLike, advice: str = '') -> None:
+    """Compares what an image needs with the memory that is free.
+
+    Args:
+        height: Its height in pixels.
+        width: Its width.
+        bytes_a_pixel: What each of them needs.
+        name: What an error calls the image.
+        advice: What an error ends with.
+
+    Raises:
+        VapsrError: It needs more.
+    """
+    needed = height * width * bytes_a_pixel
+    if needed > _ALWAYS_THERE and needed > (free := available_memory()):
+        raise VapsrError(f'{name}: {width}x{height} pixels need {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB '
+                         f'are free{advice}')

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vapsr_arch.errors import OptionsError, VapsrError
-from vapsr_arch.inference.jobs import plan_jobs
+from vapsr_arch.inference.jobs import Job, plan_jobs, shard_of
 
 
 @pytest.fixture
@@ -136,3 +136,10 @@ def test_a_tilde_is_the_home_folder(files: Callable[..., None], tmp_path: Path, 
     files('a.png')
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     assert _names('a.png', out='~/x') == {'a.png': str(tmp_path / 'home/x/a.png')}
+
+
+def test_shards_share_the_images_whatever_their_order() -> None:
+    jobs = [Job(Path(f'{name}.png'), Path(f'out/{name}.png'), 'png') for name in 'gcabfed']
+    shards = [shard_of(jobs[::-1] if number == 2 else jobs, number, 3) for number in (1, 2, 3)]
+    assert [''.join(job.source.stem for job in shard) for shard in shards] == ['adg', 'be', 'cf']
+    assert shard_of(jobs[:2], 3, 3) == []

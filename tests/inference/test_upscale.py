@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from PIL import ExifTags, Image, ImageCms
 from tests.conftest import Finished, photograph
 from vapsr_arch.data import image_writing
 from vapsr_arch.data.image_files import read_image
+from vapsr_arch.inference import batch
+from vapsr_arch.inference.upscaler import Upscaler
 
 
 @pytest.fixture
@@ -78,6 +81,25 @@ def test_outputs_are_kept_unless_forced(folder: Path, upscale: Callable[..., Fin
     assert read_image('out/0.png').pixels.shape == (40, 60, 3)
 
 
+def test_shards_are_resumed_alone(folder: Path, upscale: Callable[..., Finished]) -> None:
+    Path('in/2.png').hardlink_to('in/0.png')
+    first = upscale('in', '-o', 'out', '--shard', '1/2')
+    assert first.code == 0 and 'shard 1/2: 2 of 3 images' in first.err and _names() == {'0.png', '2.png'}
+    Path('out/2.png').unlink()
+    again = upscale('in', '-o', 'out', '--shard', '1/2')
+    assert '1 of 2 outputs are there already' in again.err and _names() == {'0.png', '2.png'}
+    assert upscale('in', '-o', 'out', '--shard', '2/2').code == 0 and _names() == {'0.png', '1.png', '2.png'}
+    assert upscale('in', '-o', 'out', '--shard', '4/4').code == 0
+
+
+def test_png_levels_change_the_size_alone(folder: Path, upscale: Callable[..., Finished]) -> None:
+    for level in (0, 3, 9):
+        assert upscale('in/0.png', '-o', f'{level}.png', '--png-level', str(level)).code == 0
+    sizes = [Path(f'{level}.png').stat().st_size for level in (0, 3, 9)]
+    assert sizes[0] > 40 * 60 * 3 and sizes == sorted(sizes, reverse=True) and sizes[0] > sizes[1]
+    assert np.array_equal(read_image('0.png').pixels, read_image('9.png').pixels)
+
+
 def test_recursion_patterns_suffix_and_format(folder: Path, upscale: Callable[..., Finished]) -> None:
     Path('in/sub').mkdir()
     Path('in/0.png').rename('in/sub/0.png')
@@ -102,7 +124,8 @@ def test_an_input_is_not_overwritten(folder: Path, upscale: Callable[..., Finish
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['--tile', '0'], '--tile 0: give auto'), (['--halo', 'half'], '--halo half: give auto or full'),
-    (['--suffix', '_x2', '-o', 'out.png'], 'names the output')])
+    (['--suffix', '_x2', '-o', 'out.png'], 'names the output'), (['--png-level', '10'], 'less than or equal to 9'),
+    *((['--shard', shard], f'--shard {shard}: give I/N, with I from 1 to N') for shard in ('0/2', '3/2', '2', '-1/2', 'a/b'))])
 def test_faults_in_arguments_end_with_2(arguments: list[str], message: str, folder: Path, vapsr: Callable[..., Finished]) -> None:
     result = vapsr('upscale', 'in/0.png', '-o', 'out', *arguments)
     assert result.code == 2 and message in result.err and _names('.') == {'in/0.png', 'in/1.png'}
@@ -127,6 +150,76 @@ def test_a_write_that_ends_early_leaves_nothing(error: BaseException, folder: Pa
         assert result.code == 1 and 'out/0.png: No space left on device' in result.err and '2 of 2 images failed' in result.err
     else:
         assert result.code == 130
+
+
+class _Noted:
+    """Has what is read, upscaled and written noted, each when it begins and ends."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events: list[str] = []
+        self.met = threading.Condition()
+        for what, holder, name in (('read', batch, 'read_image'), ('write', batch, 'write_image'),
+                                   ('upscale', Upscaler, '__call__')):
+            monkeypatch.setattr(holder, name, self._noting(what, getattr(holder, name)))
+
+    def _noting(self, what: str, function: Callable) -> Callable:
+        def noting(*arguments: object) -> object:
+            self.note(f'{what}...')
+            try:
+                return function(*arguments)
+            finally:
+                self.note(what)
+        return noting
+
+    def note(self, event: str) -> None:
+        with self.met:
+            self.events.append(event)
+            self.met.notify_all()
+
+    def wait_for(self, event: str, times: int) -> None:
+        with self.met:
+            assert self.met.wait_for(lambda: self.events.count(event) >= times, 60)
+
+
+def test_an_image_is_read_and_one_written_while_another_is_upscaled(folder: Path, upscale: Callable[..., Finished],
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    Path('in/2.png').hardlink_to('in/0.png')
+    noted, run = _Noted(monkeypatch), Upscaler._run
+
+    def second_waits(self: Upscaler, pixels: np.ndarray) -> object:
+        if noted.events.count('upscale...') == 2:  # it ends when the third has been read and the first is written
+            noted.wait_for('read', 3)
+            noted.wait_for('write', 1)
+        return run(self, pixels)
+    monkeypatch.setattr(Upscaler, '_run', second_waits)
+    assert upscale('in', '-o', 'out').code == 0 and len(_names()) == 3
+
+
+def test_images_that_the_memory_has_no_room_for_go_one_by_one(folder: Path, upscale: Callable[..., Finished],
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = _Noted(monkeypatch)
+    size = 20 * 30 * 3 * 5
+    monkeypatch.setattr(batch, 'available_memory', lambda: 8 * size - 1)
+    assert upscale('in', '-o', 'out').code == 0
+    assert noted.events == ['read...', 'read', 'upscale...', 'upscale', 'write...', 'write'] * 2
+
+
+def test_faults_are_named_in_the_order_of_the_images(folder: Path, upscale: Callable[..., Finished],
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the first fails as it is written, when the second has failed to be read."""
+    Path('in/1.png').write_bytes(Path('in/1.png').read_bytes()[:-40])
+    Path('in/2.png').hardlink_to('in/0.png')
+    save = image_writing._save
+
+    def fail_at_first(path: Path, *arguments: object) -> None:
+        if path.name.startswith('.0'):
+            raise OSError(28, 'No space left on device')
+        save(path, *arguments)
+    monkeypatch.setattr(image_writing, '_save', fail_at_first)
+    result = upscale('in', '-o', 'out')
+    assert result.code == 1 and _names() == {'2.png'}
+    told = result.err[result.err.index('2 of 3 images failed'):].splitlines()
+    assert told[1].strip() == 'out/0.png: No space left on device' and told[2].strip().startswith('in/1.png cannot be read')
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -100,7 +100,7 @@ def test_a_signal_to_all_processes_saves_and_is_resumed(number: signal.Signals, 
     process.join()
     assert process.exitcode == 128 + number, LOG.read_text()
     iteration = max(int(state.removesuffix('.state')) for state in states())
-    assert f'after iteration {iteration}; --auto_resume goes on' in LOG.read_text()
+    assert f'after iteration {iteration}; resume with --auto_resume' in LOG.read_text()
     assert f'iter: {iteration}.' in finished(*arguments(workers), '--auto_resume')
     assert network() == undisturbed
 
@@ -181,7 +181,7 @@ def test_two_processes_leave_a_validation_together(train_options: Callable[..., 
     for process, log in processes:
         process.join()
         assert process.exitcode == 128 + signal.SIGTERM, log.read_text()
-    assert 'after iteration 3; --auto_resume' in processes[0][1].read_text()
+    assert 'All 3 iterations are done and saved; a signal stopped the validation' in processes[0][1].read_text()
     assert together(*arguments, '--auto_resume')[0].count('# psnr') == 1
 
 

@@ -1,11 +1,14 @@
 """A run that is stopped and resumed ends as one that was not; what is saved is whole; what cannot be saved is an error."""
 
+import os
 import re
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from basicsr.models.sr_model import SRModel
 
 from tests.conftest import Finished
@@ -29,7 +32,7 @@ def test_stopped_and_resumed_ends_with_the_same_bytes(
     with monkeypatch.context() as patch:
         signal_at(patch, stop)
         stopped = vapsr('train', '-opt', options)
-    assert stopped.code == 128 + signal.SIGTERM and f'after iteration {stop}; --auto_resume' in stopped.err
+    assert stopped.code == 128 + signal.SIGTERM and f'after iteration {stop}; resume with --auto_resume' in stopped.err
     assert network(stop) != undisturbed
     resumed = vapsr('train', '-opt', options, '--auto_resume')
     assert resumed.code == 0 and f'iter: {stop}.' in resumed.err
@@ -41,6 +44,19 @@ def test_ctrl_c_saves_and_exits_with_130(train_options: Callable[..., str], vaps
     signal_at(monkeypatch, 1, signal.SIGINT)
     assert vapsr('train', '-opt', train_options()).code == 128 + signal.SIGINT
     assert states() == ['1.state']
+
+
+def test_a_signal_in_the_last_iteration_stops_nothing(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without images to validate the run is finished, and says so."""
+    path = Path(train_options())
+    options = yaml.safe_load(path.read_text())
+    del options['datasets']['val'], options['val']
+    path.write_text(yaml.safe_dump(options))
+    signal_at(monkeypatch, 3)
+    result = vapsr('train', '-opt', str(path))
+    assert result.code == 0 and 'End of training' in result.err and 'Stopped' not in result.err
+    assert (RUN / 'models/net_g_latest.pth').is_file()
 
 
 @pytest.mark.parametrize('image, iteration', [(2, 2), (7, 4), (10, 5)])
@@ -55,7 +71,9 @@ def test_a_validation_that_a_signal_ends_is_made_up_for(
     with monkeypatch.context() as patch:
         signal_at_image(patch, image)
         stopped = vapsr('train', '-opt', options)
-    assert stopped.code == 128 + signal.SIGTERM and f'after iteration {iteration}; --auto_resume' in stopped.err
+    said = 'All 5 iterations are done and saved' if iteration == 5 else f'after iteration {iteration}; resume with --auto_resume'
+    assert stopped.code == 128 + signal.SIGTERM and said in stopped.err
+    assert ('net_g_latest.pth' in os.listdir(RUN / 'models')) == (iteration == 5)
     assert f'{iteration}.state' in states()
     resumed = vapsr('train', '-opt', options, '--auto_resume')
     assert resumed.code == 0 and f'iter: {iteration}.' in resumed.err

@@ -44,7 +44,7 @@ def test_stopped_and_resumed_ends_with_the_same_bytes(colour_options: Callable[.
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     options = colour_options()
     first = vapsr('train', '-opt', options)
-    assert first.code == 0 and "not checked, being ColourModel's own: colour_weight" in first.out
+    assert first.code == 0 and "not checked, being ColourModel's own: colour_weight" in first.err
     assert 'l_colour ' in first.err and 'grad_norm ' in first.err and 'is not a VapSRModel' not in first.err
     undisturbed = network(), torch.load(RUN / 'training_states/6.state', weights_only=False)
     with monkeypatch.context() as patch:

@@ -108,7 +108,7 @@ def test_force_yml_takes_several_values(test_options: Callable[..., str], vapsr:
 def test_stock_class_names_are_replaced_and_said(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
     result = vapsr('test', '-opt', test_options(model_type='SRModel', network_g={'type': 'vapsr'}))
     assert result.code == 0
-    assert 'SRModel: VapSRModel takes its place' in result.out
+    assert 'SRModel is replaced by VapSRModel' in result.err
     assert 'Model [VapSRModel] is created' in result.err
 
 

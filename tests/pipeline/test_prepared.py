@@ -120,7 +120,8 @@ def test_the_log_file_has_what_was_logged_before_it(train_options: Callable[...,
     vapsr('train', '-opt', train_options(train={'total_iter': 2}))
     log, = Path('experiments/small').glob('train_small_*.log')
     lines = [line.partition('INFO: ')[2] for line in log.read_text().splitlines()]
-    assert lines.count('photos: 4 images') == 2 and lines.count('Model [VapSRModel] is created.') == 1
+    assert lines.count('datasets.val: photos, 4 images') == 1 and '(conv_first): Conv2d(3, 8' in log.read_text()
+    assert lines.count('Model [VapSRModel] is created.') == 1
     assert sum('l_pix' in line for line in lines) == 2
     log.unlink()
     vapsr('train', '-opt', train_options(), '--auto_resume')

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from vapsr_arch.archs.bsrn_arch import BSRN
 from vapsr_arch.archs.vapsr_arch import VapSR
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.weights import allowance, pickles
+from vapsr_arch.weights.checkpoints import read_weights
 from vapsr_arch.weights.networks import build_network, load_into
 
 STATE = dict(VapSR(scale=2, num_feat=8, num_block=1, d_atten=16).state_dict())
@@ -79,9 +82,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(path: str) -> str:
-    """What is said of a file; by training's loader the same."""
+    """What is said of a file; training's loader refuses it, too."""
     with pytest.raises(VapsrError):
         load_into(VapSR(scale=2, num_feat=8, num_block=1, d_atten=16), path)
+    return refused_by_build(path)
+
+
+def refused_by_build(path: str) -> str:
     with pytest.raises(VapsrError, match=path) as error:
         build_network(path)
     assert '\n' not in str(error.value) and 'not enough memory' not in str(error.value)
@@ -109,11 +116,12 @@ PICKLES = {
     'a hash that takes for ever': b'\x80\x02}K\x01\x85' + b'2\x86' * 60 + b'K\x01s.',
     'a large memo': b'\x80\x02Nr\xff\xff\xff\xff.',
     'bytes that are not there': b'\x80\x04\x8e' + (2**33).to_bytes(8, 'little') + b'.',
-    'a long number': b'\x80\x02I' + b'9' * 10_000 + b'\n.', 'many instructions': b'\x80\x02' + b'N0' * 1_500_000 + b'N.'}
+    'a long number': b'\x80\x02I' + b'9' * 10_000 + b'\n.', 'many instructions': b'\x80\x02' + b'N0' * 75_000 + b'N.'}
 
 
 @pytest.mark.parametrize('kind', PICKLES)
-def test_a_pickle_made_by_hand(kind: str) -> None:
+def test_a_pickle_made_by_hand(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickles, '_MAX_STEPS', 100_000)
     with zipfile.ZipFile('w.pth', 'w') as out:
         out.writestr('w/data.pkl', PICKLES[kind])
     refused('w.pth')
@@ -123,12 +131,57 @@ def test_other_files() -> None:
     with zipfile.ZipFile('zip.pth', 'w', zipfile.ZIP_DEFLATED) as out:
         out.writestr('w/data.pkl', bytes(10**7))
     assert 'it is compressed or encrypted' in refused('zip.pth')
+    torch.save({'params': STATE}, 'whole.pth')
+    with zipfile.ZipFile('nested.pth', 'w') as out:
+        out.write('whole.pth')
+    assert 'it is a zip file, but none of torch.save' in refused('nested.pth')
+    with zipfile.ZipFile('nested.pth', 'w') as out:
+        out.write('whole.pth', 'w/data.pkl')
+    assert 'its pickle is damaged' in refused('nested.pth')
     torch.jit.save(torch.jit.script(torch.nn.Conv2d(3, 3, 1)), 'script.pth')
     assert 'it is a program of TorchScript' in refused('script.pth')
     Path('bare.pth').write_bytes(pickle.dumps({'a': 1}))
     assert 'is not a checkpoint of weights alone' in refused('bare.pth')
     Path('header.pth').write_bytes((2**40).to_bytes(8, 'little') + b'{')
     assert 'its header is larger than that of any checkpoint' in refused('header.pth')
+
+
+def test_a_network_far_larger_than_its_file_is_not_built() -> None:
+    """One wide layer would have spandrel build 4 GiB here; what a relative position takes grows with its fourth power."""
+    from vapsr_arch.torchvision_operators import define_torchvision_operators
+    define_torchvision_operators()
+    pytest.importorskip('spandrel')
+    from spandrel.architectures.Compact import Compact
+    from spandrel.architectures.ESRGAN import ESRGAN
+    from spandrel.architectures.SwinIR import SwinIR
+    esrgan = ESRGAN(num_filters=8, num_blocks=1, scale=4).state_dict()
+    compact = Compact(num_feat=8, num_conv=2, upscale=3).state_dict()
+    swinir = SwinIR(embed_dim=12, depths=[2], num_heads=[2], window_size=8, upscale=2, upsampler='pixelshuffledirect')
+    swinir = swinir.state_dict()
+    indices = [name for name in swinir if name.endswith('relative_position_index')]
+    for state in (esrgan | {'model.0.weight': torch.zeros(2**14, 3, 3, 3)},
+                  compact | {'body.0.weight': torch.zeros(1).expand(2**15, 3, 3, 3)},
+                  swinir | dict.fromkeys(indices, torch.zeros(1, dtype=torch.int64).expand(15_000, 50))):
+        torch.save(state, 'w.pth')
+        assert refused_by_build('w.pth') == 'w.pth: a network of such layers would be far larger than the file'
+
+
+def test_blocks_that_consist_of_names_are_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One small tensor makes a block of forty layers; a file has room for a million of them."""
+    monkeypatch.setattr(allowance, '_MAX_TENSORS', 300)
+    torch.save(BSRN(num_feat=16, num_block=1).state_dict()
+               | dict.fromkeys((f'B{number}.c5.weight' for number in range(2, 12)), torch.zeros(1)), 'w.pth')
+    assert refused_by_build('w.pth') == 'w.pth: a network of such layers would be far larger than the file'
+
+
+def test_not_all_of_thousands_of_dictionaries_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    torch.save({f'params{number}': {'x': torch.ones(3)} for number in range(300)}, 'w.pth')
+    torch.save({f'params{number}.x': torch.ones(3) for number in range(1000)}, 'prefixes.pth')
+    for path in ('w.pth', 'prefixes.pth'):
+        tried.clear()
+        read_weights(path, fits=lambda weights: tried.append(weights) or 0)
+        assert 100 < len(tried) <= 200
 
 
 def test_one_byte_changed_is_found() -> None:

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from vapsr_arch import __version__
-from vapsr_arch.cli import data, weights
+from vapsr_arch.cli import data, options, weights
 from vapsr_arch.cli.benchmark import RowCommand, benchmark
 from vapsr_arch.cli.export import export
 from vapsr_arch.cli.pipeline_options import SETTINGS
 from vapsr_arch.cli.test import test
 from vapsr_arch.cli.train import train
 from vapsr_arch.cli.upscale import upscale
+from vapsr_arch.cli.web_app import web_app
 from vapsr_arch.errors import VapsrError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -24,7 +25,9 @@ app.command(context_settings=SETTINGS)(test)
 app.command(cls=RowCommand)(benchmark)
 app.command()(upscale)
 app.command()(export)
+app.command('app')(web_app)
 app.add_typer(data.app, name='data')
+app.add_typer(options.app, name='options')
 app.add_typer(weights.app, name='weights')
 
 

@@ -22,6 +22,17 @@ Plugins = Annotated[list[str] | None, typer.Option('--plugin', metavar='MODULE|F
 SETTINGS = {'allow_extra_args': True}
 
 
+def entries_of(context: typer.Context, force_yml: list[str] | None) -> list[str]:
+    """The entries of `--force_yml`.
+
+    Raises:
+        OptionsError: There are arguments that belong to no option.
+    """
+    if context.args and not force_yml:
+        raise OptionsError(f'unexpected argument {context.args[0]!r}; see `vapsr {context.info_name} --help`')
+    return [*force_yml, *context.args] if force_yml else []
+
+
 def checked_entries(context: typer.Context, is_train: bool, opt: Path, force_yml: list[str] | None) -> list[str]:
     """The entries of `--force_yml`.
 
@@ -31,8 +42,6 @@ def checked_entries(context: typer.Context, is_train: bool, opt: Path, force_yml
         OptionsError: There are arguments that belong to no option, or the option file has faults.
     """
     from vapsr_arch.options.reading import load_options
-    if context.args and not force_yml:
-        raise OptionsError(f'unexpected argument {context.args[0]!r}; see `vapsr {context.info_name} --help`')
-    entries = [*force_yml, *context.args] if force_yml else []
+    entries = entries_of(context, force_yml)
     load_options(opt, is_train, entries)
     return entries

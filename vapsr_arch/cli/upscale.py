@@ -30,8 +30,14 @@ def upscale(
     plugin: Plugins = None,
     recursive: Annotated[bool, typer.Option('-r', '--recursive', help='Folders within folders, too.')] = False,
     suffix: Annotated[str, typer.Option(help="Added to the outputs' names.")] = '',
-    kind: Annotated[Literal['png', 'jpeg', 'webp', 'tiff', 'bmp'] | None, typer.Option(
-        '--format', help="The outputs' format; by default each input's. JPEG and WebP are written with quality 95.")] = None,
+    kind: Annotated[Literal['png', 'jpeg', 'webp', 'tiff', 'avif', 'bmp', 'ppm', 'pgm'] | None, typer.Option(
+        '--format', help="The outputs' format; by default each input's. JPEG, WebP and AVIF are written with quality 95.")]
+    = None,
+    png_level: Annotated[int, typer.Option(min=0, max=9, help='How much PNG files are compressed: 1 is half as long in writing '
+                                           'as 3 and half as large again, 9 is a tenth smaller and takes twenty times as long.')]
+    = 3,
+    shard: Annotated[str | None, typer.Option(metavar='I/N', show_default=False, help='Of all inputs, every N-th from the I-th '
+                                              'on, in the order of their paths: the part of one of N processes.')] = None,
     force: Annotated[bool, typer.Option('--force', help='Overwrite outputs that are there; else they are kept.')] = False,
     device: Annotated[Literal['auto', 'cpu', 'cuda', 'mps'], typer.Option(help='Where to run; auto takes a CUDA GPU if there is '
                                                                                'one, mps is the GPU of a Mac.')]
@@ -39,20 +45,24 @@ def upscale(
     precision: Annotated[Literal['fp32', 'bf16', 'fp16'], typer.Option(help='What the network computes in.')] = 'fp32',
     engine: Annotated[Literal['torch', 'compile', 'openvino', 'onnxruntime'], typer.Option(help='What runs the network.')]
     = 'torch',
-    tile: Annotated[str, typer.Option(metavar='auto|N', help='LR pixels upscaled at a time, of either side; halved when memory '
-                                                             'runs out.')] = 'auto',
+    tile: Annotated[str, typer.Option(metavar='auto|N', help='LR pixels upscaled at a time, of either side; auto goes by the '
+                                      'free memory. Halved when it runs out.')] = 'auto',
     halo: Annotated[str, typer.Option(metavar='auto|full|N', help='LR pixels to see around a tile; full: as if there were no '
                                                                   'tiles.')] = 'auto',
     self_ensemble: Annotated[bool, typer.Option('--self-ensemble', help='The mean over 8 flips and rotations, 8 times as slow.')
                              ] = False,
 ) -> None:
-    """Upscale images: PNG, JPEG, WebP, TIFF, BMP; 8 and 16 bits; grey, RGB, alpha.
+    """Upscale images: PNG, JPEG, WebP, TIFF, AVIF, BMP, PPM; 8 and 16 bits; grey, RGB, alpha.
 
-    EXIF and ICC profile are kept; images are turned as their EXIF orientation says.
+    EXIF, XMP and ICC profile are kept; images are turned as their EXIF orientation says.
     """
     tile_size, halo_size = _number(tile, '--tile', 16, ('auto',)), _number(halo, '--halo', 0, ('auto', 'full'))
-    from vapsr_arch.inference.jobs import plan_jobs
+    part = _shard(shard) if shard else None
+    from vapsr_arch.inference.jobs import plan_jobs, shard_of
     jobs = plan_jobs(inputs, out, recursive, suffix, kind)
+    if part:
+        count, jobs = len(jobs), shard_of(jobs, *part)
+        print(f'shard {shard}: {len(jobs)} of {count} images', file=sys.stderr)
     wanted = [job for job in jobs if force or not job.output.exists()]
     if len(wanted) < len(jobs):
         print(f'{len(jobs) - len(wanted)} of {len(jobs)} outputs are there already and are kept; --force overwrites them',
@@ -71,7 +81,7 @@ def upscale(
     network = described_network(weights, opt, plugin, scale, param_key, say) or weights
     chosen = dict.fromkeys(wanted, network) if network else suited_weights(wanted, scale)
     upscalers = {network: upscaler(network) for network in dict.fromkeys(chosen.values())}
-    upscale_files([(job, upscalers[network]) for job, network in chosen.items()])
+    upscale_files([(job, upscalers[network]) for job, network in chosen.items()], png_level)
 
 
 def _number(text: str, option: str, smallest: int, words: tuple[str, ...]) -> int | str:
@@ -80,3 +90,10 @@ def _number(text: str, option: str, smallest: int, words: tuple[str, ...]) -> in
     if not text.isdecimal() or int(text) < smallest:
         raise OptionsError(f'{option} {text}: give {" or ".join(words)}, or a number of pixels, {smallest} or more')
     return int(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition('/')
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise OptionsError(f'--shard {text}: give I/N, with I from 1 to N, such as 1/4 to 4/4 for four processes')
+    return int(number), int(count)

@@ -45,7 +45,8 @@ class Engine(Protocol):
             x: N x num_in_ch x H x W, float32, values in [0, 1], RGB, on the CPU. H and W of min_size and more.
 
         Returns:
-            N x C x (scale H) x (scale W), float32, values about [0, 1], not clipped, on the device of the network.
+            N x C x (scale H) x (scale W), float32, values about [0, 1], not clipped, on the device of the network and in any
+            memory format.
 
         Raises:
             ValueError: x has another number of dimensions or channels, or is too small.

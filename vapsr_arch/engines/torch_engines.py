@@ -27,7 +27,7 @@ class _Placed:
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.to(self.device, self.dtype, memory_format=torch.channels_last)
-        return self.network(x).to(torch.float32, memory_format=torch.contiguous_format)
+        return self.network(x).to(torch.float32)  # in channels_last: images are made of it as it lies
 
 
 class TorchEngine:

@@ -2,56 +2,87 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from tqdm import tqdm
 
 from vapsr_arch.data.image_canvas import is_kept_on_disk, pixels_on_disk
-from vapsr_arch.data.image_files import check_memory, read_header, read_image
+from vapsr_arch.data.image_files import Header, ImageData, read_header, read_image
 from vapsr_arch.data.image_formats import STREAMED, is_lossy
-from vapsr_arch.data.image_writing import check_fits, write_image
+from vapsr_arch.data.image_writing import PNG_LEVEL, check_fits, write_image
 from vapsr_arch.errors import VapsrError, raise_faults
 from vapsr_arch.inference.jobs import Job
 from vapsr_arch.inference.upscaler import Upscaler
+from vapsr_arch.memory import available_memory, check_memory
 from vapsr_arch.weights.names import default_weights
 
+_Result = TypeVar('_Result')
+_SHARE = 1 / 4  # of the free memory, for the images in hand at a time; tiles take up to half
 _BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining}, {rate_fmt}]'
 
 
-def upscale_files(jobs: Sequence[tuple[Job, Upscaler]]) -> None:
+class _Plan(NamedTuple):
+    """A job, and how large its image is.
+
+    Attributes:
+        job: What to do.
+        upscaler: What does it.
+        megapixels: Of the input; 0 where its header cannot be read.
+        size: Bytes of the pixels that are read and made.
+    """
+
+    job: Job
+    upscaler: Upscaler
+    megapixels: float
+    size: int
+
+
+def upscale_files(jobs: Sequence[tuple[Job, Upscaler]], png_level: int = PNG_LEVEL) -> None:
     """Upscales files, with a progress bar in megapixels of the input on stderr.
+
+    While an image is upscaled, a thread reads the next one and another writes the one before, as far as the memory suffices.
+    An exception that ends this, such as KeyboardInterrupt, does so when these two are done with their files.
 
     Args:
         jobs: What to do, and what does it; outputs that are there are overwritten. What an Upscaler logs is best given to
             `say`.
+        png_level: How much PNG files are compressed, 0 to 9.
 
     Raises:
         VapsrError: Some files failed; all of them are named, and the others are done.
     """
-    megapixels = [_megapixels(job) for job, _ in jobs]
-    faults, done = [], 0.
-    with tqdm(total=sum(megapixels), unit='MP', file=sys.stderr, bar_format=_BAR) as bar:
-        for number, ((job, upscaler), size) in enumerate(zip(jobs, megapixels), start=1):
-            bar.set_description_str(f'{number}/{len(jobs)} {job.source.name}')
+    plans = [_planned(*job) for job in jobs]
+    faults: dict[Job, VapsrError] = {}
+    ahead: Future | None = None
+    behind: tuple[Job, Callable[[], None]] | None = None
+    with tqdm(total=sum(plan.megapixels for plan in plans), unit='MP', file=sys.stderr, bar_format=_BAR) as bar, \
+            ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        done = 0.
+        for number, plan in enumerate(plans, start=1):
+            bar.set_description_str(f'{number}/{len(plans)} {plan.job.source.name}')
 
-            def show(share: float, start: float = done, size: float = size) -> None:
+            def show(share: float, start: float = done, size: float = plan.megapixels) -> None:
                 bar.update(start + share * size - bar.n)
 
-            try:
-                _upscale_file(job, upscaler, show)
-            except VapsrError as error:
-                faults.append(error)
-            except OSError as error:
-                faults.append(VapsrError(f'{error.filename or job.output}: {error.strerror or error}'))
-            except MemoryError:
-                faults.append(VapsrError(f'{job.source}: there is not enough memory'))
-            except Exception as error:  # no image is worth the others'
-                faults.append(VapsrError(f'{job.source}: {type(error).__name__}: {error}; please report it'))
-            done += size
+            reading = ahead or reader.submit(_read, plan)
+            wait([reading])
+            beside = number < len(plans) and plan.size + plans[number].size <= available_memory() * _SHARE
+            ahead = reader.submit(_read, plans[number]) if beside else None
+            writing = _kept(plan.job, partial(_upscaled, plan, reading, writer, show, png_level), faults)
+            done += plan.megapixels
             show(1)
-    raise_faults(faults, len(jobs))
+            if behind:
+                _kept(*behind, faults)
+            behind = (plan.job, writing.result) if writing else None
+            if behind and not beside:
+                _kept(*behind, faults)
+                behind = None
+    raise_faults([faults[job] for job, _ in jobs if job in faults], len(jobs))
 
 
 def suited_weights(jobs: Sequence[Job], scale: int | None = None) -> dict[Job, Path]:
@@ -83,30 +114,71 @@ def say(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
 
 
-def _megapixels(job: Job) -> float:
+def _planned(job: Job, upscaler: Upscaler) -> _Plan:
     try:
         header = read_header(job.source)
     except VapsrError:
-        return 0.  # it is named when its turn comes
-    return header.height * header.width / 1e6
+        return _Plan(job, upscaler, 0., 0)  # it is named when its turn comes
+    pixels = header.height * header.width
+    return _Plan(job, upscaler, pixels / 1e6, pixels * _bytes_a_pixel(header) * (1 + upscaler.scale ** 2))
 
 
-def _upscale_file(job: Job, upscaler: Upscaler, progress: Callable[[float], None]) -> None:
-    header = read_header(job.source)
-    channels, sample = 4 if header.has_alpha else 3, 2 if header.is_16bit else 1
-    on_disk = is_kept_on_disk(job.kind, header.height * header.width * channels * sample * upscaler.scale ** 2)
+def _bytes_a_pixel(header: Header) -> int:
+    return (4 if header.has_alpha else 3) * (2 if header.is_16bit else 1)
+
+
+def _kept(job: Job, work: Callable[[], _Result], faults: dict[Job, VapsrError]) -> _Result | None:
+    """What some work on a job gives; None if it fails, and its fault is kept."""
+    try:
+        return work()
+    except VapsrError as error:
+        faults[job] = error
+    except OSError as error:
+        faults[job] = VapsrError(f'{error.filename or job.output}: {error.strerror or error}')
+    except MemoryError:
+        faults[job] = VapsrError(f'{job.source}: there is not enough memory')
+    except Exception as error:  # no image is worth the others'
+        faults[job] = VapsrError(f'{job.source}: {type(error).__name__}: {error}; please report it')
+    return None
+
+
+def _read(plan: _Plan) -> tuple[ImageData, bool]:
+    """An image, and whether its result is kept on the disk."""
+    job, scale = plan.job, plan.upscaler.scale
+    header = read_header(job.source)  # it may be another file by now
+    size = _bytes_a_pixel(header)
+    on_disk = is_kept_on_disk(job.kind, header.height * header.width * size * scale ** 2)
     if not on_disk:
-        check_memory(header.height, header.width, channels * sample * (1 + upscaler.scale ** 2), job.source,
+        check_memory(header.height, header.width, size * (1 + scale ** 2), job.source,
                      '' if job.kind in STREAMED else f': take --format {" or ".join(sorted(STREAMED))}, which need less')
-    image = read_image(job.source)
+    return read_image(job.source), on_disk
+
+
+def _upscaled(plan: _Plan, reading: Future, writer: ThreadPoolExecutor, progress: Callable[[float], None],
+              png_level: int) -> Future:
+    """Upscales what was read, and has the writer write the result."""
+    job, scale = plan.job, plan.upscaler.scale
+    image, on_disk = reading.result()
     for note in image.notes:
         say(f'{job.source}: {note}')
     height, width, channels = image.pixels.shape
-    shape = height * upscaler.scale, width * upscaler.scale, channels
-    try:
+    shape = height * scale, width * scale, channels
+    with ExitStack() as held, _named(job):
         check_fits(job.kind, *shape[:2], image)  # before the time is spent
-        with pixels_on_disk(job.output.parent, shape, image.pixels.dtype) if on_disk else nullcontext() as canvas:
-            upscaled = upscaler(image.pixels, progress, canvas)
-            write_image(job.output, job.kind, image._replace(pixels=upscaled))
+        canvas = held.enter_context(pixels_on_disk(job.output.parent, shape, image.pixels.dtype)) if on_disk else None
+        result = image._replace(pixels=plan.upscaler(image.pixels, progress, canvas))
+        held = held.pop_all()  # until it is written
+
+    def write() -> None:
+        with held, _named(job):
+            write_image(job.output, job.kind, result, png_level)
+    return writer.submit(write)
+
+
+@contextmanager
+def _named(job: Job) -> Iterator[None]:
+    """Puts the source's name before what is said of it."""
+    try:
+        yield
     except VapsrError as error:
         raise VapsrError(f'{job.source}: {error}') from None

@@ -64,6 +64,17 @@ def plan_jobs(inputs: Sequence[str], out: Path, recursive: bool = False, suffix:
     return jobs
 
 
+def shard_of(jobs: Sequence[Job], number: int, count: int) -> list[Job]:
+    """The jobs of one of several processes, which know nothing of each other but get the same inputs.
+
+    Args:
+        jobs: All jobs, in any order, also those that are done.
+        number: Which process, from 1 on.
+        count: How many there are.
+    """
+    return sorted(jobs, key=lambda job: str(job.source))[number - 1::count]
+
+
 def _found(given: str, out: Path, recursive: bool) -> Iterator[tuple[Path, Path]]:
     """The images that an input stands for, each with its place in the output folder."""
     path = Path(given)

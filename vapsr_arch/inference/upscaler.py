@@ -13,12 +13,11 @@ from vapsr_arch.archs.common import tiles
 from vapsr_arch.archs.common.self_ensemble import self_ensembled
 from vapsr_arch.engines.loading import Engine, load_engine
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.inference import gpu_tiles
+from vapsr_arch.inference import tile_sizes
 from vapsr_arch.memory import is_out_of_memory
 from vapsr_arch.weights.names import default_weights
 
 AUTO_HALO = 48  # what is further away changes few pixels, by one grey level: docs/upscale.md has the measurements
-_CPU_TILE = 384  # of larger ones the activations leave the caches; of smaller ones more is halo
 _SMALLEST_TILE = 16  # with a halo around it, smaller ones save no memory
 _LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
 
@@ -72,7 +71,8 @@ class Upscaler:
         self._halo = halo
         self._self_ensemble = self_ensemble
         self._log = log or (lambda message: None)
-        self._tile = self._automatic_tile() if tile == 'auto' else tile
+        self._window: int | None = None  # the side of what the network may see, once it is measured
+        self._tile = tile if tile != 'auto' else None if self.engine.tiles else sys.maxsize
 
     def __call__(self, image: np.ndarray, progress: Callable[[float], None] | None = None,
                  canvas: np.ndarray | None = None) -> np.ndarray:
@@ -106,7 +106,8 @@ class Upscaler:
         progress = progress or (lambda share: None)
         try:
             if canvas is None:
-                canvas = np.empty((height * self.scale, width * self.scale, channels), planes.dtype)
+                # Filled, so that its memory does not count as free when that of tiles is measured.
+                canvas = np.full((height * self.scale, width * self.scale, channels), 0, planes.dtype)
         except MemoryError:
             raise VapsrError(f'there is not enough memory for the result, {width * self.scale}x{height * self.scale} '
                              f'pixels') from None
@@ -122,31 +123,39 @@ class Upscaler:
         """Where the engine computes; ONNX engines do not say, and do it on the CPU."""
         return torch.device(getattr(self.engine, 'device', 'cpu'))
 
-    def _automatic_tile(self) -> int | None:
-        """The tile for images of any size; None on a CUDA GPU, where it is measured with the first image that is larger."""
-        if not self.engine.tiles:
-            return sys.maxsize
-        return None if self._device().type == 'cuda' else _CPU_TILE
-
     def _tile_for(self, image: np.ndarray) -> int:
-        """The tile for an image, H x W x 1 or 3."""
+        """The tile for an image, H x W x 1 or 3: its longer side where the whole image fits into a window.
+
+        What windows take is measured with the first image that is larger than what fits in any case.
+        """
         if self._tile is not None:
             return self._tile
-        first = gpu_tiles.FIRST_TILE
-        halo = self._halo_for(*image.shape[:2], first)
-        window = image[:first + 2 * halo, :first + 2 * halo]
-        if window.shape == image.shape:
-            return first
-        pixels = self._normalised(window)
-        use = gpu_tiles.measured(lambda: self._run(pixels), self._device())
-        self._tile = gpu_tiles.fitting_tile(use, window.shape[0] * window.shape[1], halo, _SMALLEST_TILE)
-        return self._tile
+        height, width = image.shape[:2]
+        device = self._device()
+        side = self._window or tile_sizes.UNMEASURED[device.type]
+        if self._window is None and height * width > side ** 2:
+            self._window = side = self._measured_window(image, device) or side
+        if height * width <= side ** 2:
+            return max(height, width)
+        return max(_SMALLEST_TILE, side - 2 * self._halo_for(height, width, side))
+
+    def _measured_window(self, image: np.ndarray, device: torch.device) -> int | None:
+        """The side of the largest window for the free memory; None where the system does not tell what one takes."""
+        def run(seen: np.ndarray) -> None:
+            height, width, channels = seen.shape
+            whole = next(tiles.tiles(height, width, max(height, width), 0))
+            self._enlarge_tile(seen, np.empty((height * self.scale, width * self.scale, channels), seen.dtype), None, whole)
+
+        run(image[:64, :64])  # loads, or compiles, what is to be once
+        seen = image[:tile_sizes.MEASURED, :tile_sizes.MEASURED]
+        use = tile_sizes.measured(lambda: run(seen), device)
+        return use and tile_sizes.fitting_window(use, seen.shape[0] * seen.shape[1])
 
     def _enlarge(self, image: np.ndarray, canvas: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None,
                  progress: Callable[[float], None]) -> None:
         """Fills `canvas` from `image`, with smaller tiles if memory needs it; arguments as for `_enlarge_tile`."""
         height, width = image.shape[:2]
-        tile = gpu_tiles.FIRST_TILE  # if memory runs out while it is measured
+        tile = tile_sizes.MEASURED  # if memory runs out while that is measured
         while True:
             try:
                 tile, done = self._tile_for(image), 0

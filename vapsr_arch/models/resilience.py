@@ -79,7 +79,8 @@ class ResilientSRModel(FastSRModel):
         looks = self.device.type == 'cpu' or current_iter % _LOOK_EVERY == 0
         if looks:
             self._heed_guard(current_iter)
-        if self._is_asked_to_stop(looks):
+        # After the last iteration there is nothing to stop but the validation, which looks for itself.
+        if self._is_asked_to_stop(looks) and current_iter < self.opt['train']['total_iter']:
             self.stop(current_iter)
         self._bar.update()
 
@@ -146,11 +147,16 @@ class ResilientSRModel(FastSRModel):
         """
         if self._saved_iter != current_iter:
             self.save(0, current_iter)
+        ended = current_iter == self.opt['train']['total_iter']
+        if ended:
+            self.save_network_as('latest')
         if self.opt['dist']:
             torch.distributed.barrier()  # torchrun ends the others when one has ended: not before the state is written
         self._bar.close()
         number = stop_signals.asked or signal.SIGTERM  # it may have reached another process alone
-        get_root_logger().info(f'Stopped by a signal after iteration {current_iter:,}; --auto_resume goes on from there')
+        get_root_logger().info(f'All {current_iter:,} iterations are done and saved; a signal stopped the validation after them: '
+                               f'resume with --auto_resume to validate' if ended else
+                               f'Stopped by a signal after iteration {current_iter:,}; resume with --auto_resume')
         raise SystemExit(128 + number)
 
     def _is_finite(self) -> bool:

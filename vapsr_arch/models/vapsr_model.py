@@ -66,7 +66,7 @@ class VapSRModel(ResilientSRModel):
         path, asked = self.opt['path'], None
         if not label.endswith('_ema'):
             asked = 'params' if path.get('resume_state') else path.get(f'param_key_{label}')
-        get_root_logger().info(load_into(net, load_path, asked, strict))
+        get_root_logger().info(f'net_{label}, {load_into(net, load_path, asked, strict)}')
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Goes on from a training state; first does what its iteration lacks of validation, without TensorBoard."""

@@ -1,7 +1,9 @@
 """What BasicSR's own model classes need on today's stack and on CPUs: replacements in the table of `pipeline.patches`."""
 
+import copy
 import http.client
 import importlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from basicsr.utils.img_process_util import filter2D as basicsr_filter2D
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from vapsr_arch.archs.common.adapted import bare
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.models import run_files
 from vapsr_arch.models.resilience import ResilientSRModel
@@ -48,6 +51,37 @@ def _contiguous(module: nn.Module, inputs: Any, output: Any) -> Any:
 def filter2D(image: Tensor, kernel: Tensor) -> Tensor:
     """BasicSR's, for images in any layout; arguments as there."""
     return basicsr_filter2D(image.contiguous(), kernel)
+
+
+def print_network(self: Any, net: nn.Module) -> None:
+    """Logs a network in a line; its modules go to the log file alone."""
+    net = self.get_bare_model(net)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    counted = multi_adds(net, self.opt['scale']) if net is self.get_bare_model(self.net_g) else None
+    get_root_logger().info(f'Network {type(bare(net)).__name__}: {parameters:,} parameters' + (
+        f', {counted / 1e9:.2f} G multi-adds for an output of 1280x720' if counted else ''))
+    get_root_logger().debug(f'Network:\n{net}')
+
+
+def multi_adds(network: nn.Module, scale: int, output_size: tuple[int, int] = (720, 1280)) -> int | None:
+    """Multiply-accumulates of one forward pass, as `vapsr_arch.report.cost.multi_adds` counts them, from shapes alone.
+
+    Args:
+        network: The network.
+        scale: Output size over input size.
+        output_size: Size of the output.
+
+    Returns:
+        The number, or None for a network that cannot run without data.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+    image = torch.empty(1, getattr(network, 'num_in_ch', 3), *(math.ceil(side / scale) for side in output_size), device='meta')
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            copy.deepcopy(network).eval().to('meta')(image)
+    except Exception:  # whatever the code of others raises of tensors without values: it is a line of the log, no more
+        return None
+    return counter.get_total_flops() // 2
 
 
 def save_network(self: Any, net: nn.Module | list[nn.Module], net_label: str, current_iter: int,

@@ -93,7 +93,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
             train_loader = build_dataloader(dataset, dataset_opt, sampler=train_sampler, **common)
         else:
             val_loaders.append(build_dataloader(dataset, dataset_opt, sampler=None, **common))
-        logger.info(f'{dataset_opt["name"]}: {len(dataset)} images')
+        logger.info(f'datasets.{phase}: {dataset_opt["name"]}, {len(dataset)} images')
 
     if len(train_loader) == 0:
         raise VapsrError(

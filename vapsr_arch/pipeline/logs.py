@@ -1,15 +1,23 @@
-"""What a run leaves beside its weights: its log, the options as they were understood, its curves in Weights & Biases."""
+"""What a run leaves beside its weights: its log, the options as they were understood, its curves in Weights & Biases.
+
+The terminal shows what one needs to see at the start of a run, in a few lines; the log file has everything.
+"""
 
 import logging
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import basicsr
+import torch
+import torchvision
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import get_dist_info
 
+from vapsr_arch import __version__
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 from vapsr_arch.pipeline.run import Run
@@ -17,8 +25,18 @@ from vapsr_arch.pipeline.run import Run
 _FORMAT = '%(asctime)s %(levelname)s: %(message)s'  # of basicsr/utils/logger.py:169
 
 
-class _Kept(logging.Handler):
-    """Keeps what is logged until there is a file for it."""
+class _Formatter(logging.Formatter):
+    """BasicSR's format, without the empty line that it puts after a validation."""
+
+    def __init__(self) -> None:
+        super().__init__(_FORMAT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).rstrip()
+
+
+class _EarlyRecords(logging.Handler):
+    """Stores what is logged until there is a file for it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         Run.current.early_log.append(record)
@@ -26,19 +44,31 @@ class _Kept(logging.Handler):
 
 @contextmanager
 def kept_for_file(opt: dict[str, Any]) -> Iterator[logging.Logger]:
-    """Begins the log, and keeps what is logged for `begin_file`."""
-    logger, handler = get_root_logger(), _Kept()
+    """Begins the log, with the run's notes, and stores what is logged for `begin_file`."""
+    logger, handler = get_root_logger(), _EarlyRecords()
     if opt['rank'] == 0:
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.DEBUG)
         logger.addHandler(handler)
+        for terminal in logger.handlers:
+            if type(terminal) is logging.StreamHandler:
+                terminal.setLevel(logging.INFO)
+                terminal.setFormatter(_Formatter())
+                terminal.addFilter(_is_for_terminal)
     try:
+        for note in opt['run'].notes:
+            logger.info(note)
         yield logger
     finally:
         logger.removeHandler(handler)
 
 
+def _is_for_terminal(record: logging.LogRecord) -> bool:
+    """Whether a message is more than what BasicSR says of each part that it builds: the lines of this package say more."""
+    return record.funcName not in ('build_dataset', 'build_network', 'build_loss')
+
+
 def begin_file(folder: str) -> None:
-    """Begins the current run's log file, with what was logged before it; the process of rank 0 does.
+    """Begins the current run's log file, with the options and what was logged before it; the process of rank 0 does.
 
     basicsr/utils/logger.py:166 adds a file to the log only where nothing was logged before.
     """
@@ -47,10 +77,12 @@ def begin_file(folder: str) -> None:
     run = Run.current
     name = f'{"train" if run.is_train else "test"}_{run.name}_{time.strftime("%Y%m%d_%H%M%S")}.log'
     handler = logging.FileHandler(Path(folder, name), encoding='utf-8')
-    handler.setFormatter(logging.Formatter(_FORMAT))
-    get_root_logger().addHandler(handler)
+    handler.setFormatter(_Formatter())
     for record in run.early_log:
         handler.handle(record)
+    get_root_logger().addHandler(handler)
+    get_root_logger().debug(f'Options:\n{run.resolved()}')
+    run.log_file = Path(folder, name)
 
 
 def end_file() -> None:
@@ -59,6 +91,18 @@ def end_file() -> None:
     for handler in [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]:
         logger.removeHandler(handler)
         handler.close()
+
+
+def environment() -> str:
+    """A line in place of the banner of BasicSR's `get_env_info`."""
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU, {torch.get_num_threads()} threads'
+    return (f'vapsr_arch {__version__}, BasicSR {basicsr.__version__}, Python {platform.python_version()}, '
+            f'PyTorch {torch.__version__}, torchvision {torchvision.__version__}; {where}')
+
+
+def options_line(opt: dict[str, Any]) -> str:
+    """A line in place of the options that BasicSR's `dict2str` lists; `begin_file` has written them to the log file."""
+    return f'Options: {opt["run"].opt}, manual_seed {opt["manual_seed"]}; all of them are in the log: {opt["run"].log_file}'
 
 
 def copy_opt_file(option_file: str, experiments_root: str) -> None:

@@ -56,6 +56,10 @@ PATCHES = (
     Patch('basicsr.test', 'build_model', prepared.build_model, 'basicsr/test.py:35', 'the same'),
     Patch('basicsr.train', 'copy_opt_file', logs.copy_opt_file, 'basicsr/utils/options.py:181',
           'copies the option file without what the command line set'),
+    *(Patch(f'basicsr.{module}', 'get_env_info', logs.environment, 'basicsr/utils/logger.py:188', 'logs a banner of a screen')
+      for module in ('train', 'test')),
+    *(Patch(f'basicsr.{module}', 'dict2str', logs.options_line, 'basicsr/utils/options.py:37',
+            'logs all options, which takes screens; they are in the log file') for module in ('train', 'test')),
     Patch('basicsr.train', 'init_wandb_logger', logs.init_wandb_logger, 'basicsr/utils/logger.py:126',
           'calls wandb.util.generate_id, which is gone, and after an older folder is archived'),
     Patch('basicsr.train', 'MessageLogger', TrainingLog, 'basicsr/utils/logger.py:45', 'its line lacks the rates and the memory'),
@@ -72,6 +76,7 @@ PATCHES = (
       for name, line, why in (
           ('get_optimizer', 103, 'knows Adam alone'),
           ('setup_schedulers', 110, 'knows its own schedulers alone'),
+          ('print_network', 132, 'logs every module, which takes screens; they are in the log file'),
           ('model_to_device', 87, 'gives DistributedDataParallel the number of a GPU on a CPU, too'),
           ('load_network', 277, 'takes the wrong weights of a file that holds several, or a KeyError'),
           ('save_network', 196, 'leaves half a file where it is stopped, and goes on where it cannot write'),

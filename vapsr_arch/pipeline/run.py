@@ -48,7 +48,9 @@ class Run:
         resumed: Where a resumed run stands: `iteration`, `epoch`, `position`; empty for a new one.
         epoch_plan: The run's way through its data, once the data are there.
         prepared: What was built before the run's folder is made, by name.
+        notes: Sentences for the log's beginning.
         early_log: What was logged before that.
+        log_file: The log file, once there is one, in the process of rank 0.
         logged_at: When the lines of the log were written, in seconds of `time.monotonic`.
 
     Raises:
@@ -69,7 +71,9 @@ class Run:
         self.resumed: dict[str, int] = {}
         self.epoch_plan: EpochPlan | None = None
         self.prepared: dict[str, Any] = {}
+        self.notes: list[str] = []
         self.early_log: list[logging.LogRecord] = []
+        self.log_file: Path | None = None
         self.logged_at: list[float] = []
         self.options = load_options(option_file, is_train, force_yml)
         if plugins:
@@ -149,15 +153,14 @@ class Run:
                     dataset[key] = str(Path(value).expanduser())
 
     def _set_classes(self, opt: dict[str, Any]) -> None:
-        """Puts this package's classes in the place of BasicSR's, and says so."""
-        say = print if opt['rank'] == 0 else lambda text: None
+        """Replaces BasicSR's classes with this package's, and notes that."""
+        replaced = []
         sections = [(opt, 'model_type'), *((dataset, 'type') for dataset in opt['datasets'].values())]
         for section, key in sections:
             if section[key] in REPLACEMENTS:
-                say(f'{section[key]}: {REPLACEMENTS[section[key]]} takes its place')
+                replaced.append(f'{section[key]} is replaced by {REPLACEMENTS[section[key]]}')
                 section[key] = REPLACEMENTS[section[key]]
-        for note in unchecked_keys(self.options):
-            say(note)
+        self.notes = [*dict.fromkeys(replaced), *unchecked_keys(self.options)]
         for key in [key for key in opt if key.startswith('network_')]:
             if opt[key]['type'] == SPANDREL:
                 opt[key]['checkpoint'] = opt['path'][f'pretrain_{key}']

@@ -14,7 +14,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -24,12 +23,12 @@ from torch import Tensor, nn
 
 from vapsr_arch.archs.common.float32 import use_exact_float32
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.memory import CLEAR_REFS, peak_growth
 from vapsr_arch.pipeline.imports import make_basicsr_importable
 from vapsr_arch.report.children import ending, run_child
 
 WARM_UP = 3  # forward passes before the clock starts
 _PRODUCTS = {'conv', 'linear', 'addmm', 'mm', 'bmm', 'matmul', 'einsum', 'scaled_dot_product_attention'}
-CLEAR_REFS = Path('/proc/self/clear_refs')
 
 
 class Latency(NamedTuple):
@@ -178,20 +177,11 @@ def answer() -> None:
 def _cpu_growth(network: nn.Module, input_size: tuple[int, int]) -> int:
     """What `peak_memory` measures in its own process."""
     _forward_once(network, tuple(min(side, 32) for side in input_size), 'cpu')  # loads what is loaded once
-    CLEAR_REFS.write_text('5')  # sets the peak, VmHWM, to the present, VmRSS: proc(5)
-    before = status_bytes('VmRSS')
-    _forward_once(network, input_size, 'cpu')
-    return status_bytes('VmHWM') - before
+    return peak_growth(lambda: _forward_once(network, input_size, 'cpu'))
 
 
 def _built(network: nn.Module | Callable[[], nn.Module]) -> nn.Module:
     return network if isinstance(network, nn.Module) else network()
-
-
-def status_bytes(key: str) -> int:
-    """An entry of this process's status on Linux in bytes, such as `VmRSS`, its memory, or `VmHWM`, the most it had: proc(5)."""
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f'{key}:'))
 
 
 def _forward_once(network: nn.Module, input_size: tuple[int, int], device: str) -> None:

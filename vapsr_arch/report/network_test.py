@@ -92,7 +92,7 @@ class NetworkTest:
 
     @property
     def checkpoint(self) -> str:
-        return self.options['path'].get('pretrain_network_g', '')
+        return self.options['path'].get('pretrain_network_g') or ''
 
     @property
     def is_self_ensemble(self) -> bool:

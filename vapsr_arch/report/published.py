@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from vapsr_arch.archs import AUTHORS_NAMES
 from vapsr_arch.errors import OptionsError
 from vapsr_arch.options.faults import fault
-from vapsr_arch.options.schema import Positive, Section
+from vapsr_arch.options.keys import Positive, Section
 from vapsr_arch.options.yaml_files import read_yaml
 from vapsr_arch.report.row import Row
 

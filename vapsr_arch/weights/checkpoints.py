@@ -1,6 +1,7 @@
 """Checkpoint files: read without running code from them, whatever wrapper their weights lie in."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ import torch
 from torch import Tensor
 
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.weights.allowance import Allowance
 from vapsr_arch.weights.torch_files import CodeFault, StrangeTensor, TorchFile, TorchFileFault, is_torch_file
 from vapsr_arch.weights.unwrapping import PARALLEL, Holder, asked_for, find_holders, is_tensor, namings, ordered, without_parallel
 
 _MAX_HEADER = 2**24  # bytes of a safetensors file's header; of a network with 10,000 tensors it has 2**20
 _GAPS = 10  # numbered layers without weights, such as activations, for each with weights
+_MAX_TRIALS = 200  # dictionaries and prefixes; a checkpoint has some ten
 _SHOWN = 60  # characters of a name in a sentence
 
 Fits = Callable[[Mapping[str, Tensor]], float]
@@ -113,21 +116,29 @@ def read_weights(path: str | os.PathLike, param_key: str | None = None, fits: Fi
         if not candidates or not (param_key or len(candidates) == 1 or candidates[0].is_known):
             raise VapsrError(f'{path} {_nothing(param_key, holders)}')
         usual = [holder for holder in candidates if holder.is_known]
-        best, best_fit = None, -1.0
-        for holder in (usual or candidates) if not param_key else candidates:
-            tensors = _tensors(path, holder, make)
-            plain, prefix = without_parallel(tensors)
-            for naming in ([(plain, prefix), *namings(tensors)] if fits else [(plain, prefix)]):
-                fit = fits(naming[0]) if fits else 1
-                if fit > best_fit and (best is None or fit == 1 or best[0] is holder):
-                    best, best_fit = (holder, *naming), fit
-                if fit == 1:
-                    break
-            if best_fit == 1:
-                break
-        holder, tensors, prefix = best
+        tried = (usual or candidates) if not param_key else candidates
+        holder, tensors, prefix = _best(path, tried, make, fits)
         others = [other.key for other in usual if other.path != holder.path and other.path] if param_key is None else []
         return Weights(dict(tensors), holder.key, prefix, others)
+
+
+def _best(path: str | os.PathLike, holders: list[Holder], make: Callable[[Any], Tensor],
+          fits: Fits | None) -> tuple[Holder, Mapping[str, Tensor], str]:
+    """The first dictionary whose weights are what is looked for, or that which comes nearest, and the prefix left out there."""
+    best, best_fit, trials = None, -1.0, 0
+    allowance = Allowance(path)
+    for holder in holders:
+        tensors = _tensors(path, holder, make)
+        plain = without_parallel(tensors)
+        for naming in itertools.chain([plain], namings(tensors) if fits else ()):
+            with allowance:
+                fit = fits(naming[0]) if fits else 1
+            if fit > best_fit and (best is None or fit == 1 or best[0] is holder):
+                best, best_fit = (holder, *naming), fit
+            trials += 1
+            if best_fit == 1 or trials == _MAX_TRIALS:
+                return best
+    return best
 
 
 def _nothing(param_key: str | None, holders: list[Holder]) -> str:

@@ -4,6 +4,7 @@ Shipped are `VapSR-S_xN` for images without loss, and `VapSR-S_xN_photo` for pho
 """
 
 import os
+import re
 from pathlib import Path
 
 from vapsr_arch.errors import VapsrError
@@ -51,10 +52,17 @@ def default_weights(scale: int | None = None, photo: bool = False) -> Path:
     name = f'VapSR-S_x{scale}'
     found = (photo and _named(f'{name}_photo')) or _named(name)
     if not found:
-        shipped = sorted({path.stem for folder in _FOLDERS for path in folder.glob('VapSR-S_x*.pth')})
-        raise VapsrError(f'no weights for x{scale} are shipped, only {" and ".join(shipped) or "none"}: take another scale, or '
+        shipped = ' and '.join(shipped_weights()) or 'none'
+        raise VapsrError(f'no weights for x{scale} are shipped, only {shipped}: take another scale, or '
                          f'name weights')
     return found
+
+
+def shipped_weights() -> dict[str, int]:
+    """The names of the shipped weights, each with its scale."""
+    names = sorted({path.stem for folder in _FOLDERS for path in folder.glob('VapSR-S_x*.pth')})
+    matches = (re.fullmatch(r'VapSR-S_x(\d+)(_photo)?', name) for name in names)
+    return {match[0]: int(match[1]) for match in matches if match}
 
 
 def _named(name: str) -> Path | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-_MAX_STEPS = 2_000_000  # instructions and items: a checkpoint has some thousands, and a million take about two seconds
+_MAX_STEPS = 1_000_000  # instructions and items, two seconds: a checkpoint has some thousands, 35 for each tensor
 _MAX_KEY = 1000  # characters of a name, or bits of a number, that a dictionary finds its values by
 _MARK = object()
 _DICTIONARIES = ('collections OrderedDict', 'collections defaultdict', 'builtins dict', '__builtin__ dict')

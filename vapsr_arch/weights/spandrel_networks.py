@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vapsr_arch.archs.common.adapted import padded
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.weights.allowance import Allowance
 from vapsr_arch.weights.checkpoints import read_weights
 
 
@@ -82,7 +83,7 @@ def recognised(state_dict: Mapping[str, Tensor], path: str | os.PathLike) -> Spa
 
     Args:
         state_dict: Tensors by name.
-        path: Where they come from, for messages.
+        path: The file that they come from.
 
     Returns:
         The network with its weights, in evaluation mode, on the CPU.
@@ -92,9 +93,12 @@ def recognised(state_dict: Mapping[str, Tensor], path: str | os.PathLike) -> Spa
     """
     from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
     try:
-        descriptor = ModelLoader('cpu').load_from_state_dict(dict(state_dict))
+        with Allowance(path):
+            descriptor = ModelLoader('cpu').load_from_state_dict(dict(state_dict))
     except UnsupportedModelError:
         return None
+    except VapsrError:
+        raise
     except Exception as error:  # some forty authors' ways to build a network of odd weights
         reason = str(error).partition('\n')[0] or type(error).__name__
         raise VapsrError(f'{path}: spandrel cannot build the network of these weights: {reason}') from None
