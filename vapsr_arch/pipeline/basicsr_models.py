@@ -44,7 +44,7 @@ def model_to_device(self: Any, net: nn.Module) -> nn.Module:
 
 
 def _contiguous(module: nn.Module, inputs: Any, output: Any) -> Any:
-    """Lays images out as BasicSR's discriminators need them, which take `view`s; VapSR's are in channels_last."""
+    """Makes images contiguous, as BasicSR's discriminators need them, which take `view`s; VapSR's are in channels_last."""
     return output.contiguous() if isinstance(output, Tensor) else output
 
 

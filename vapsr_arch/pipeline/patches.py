@@ -79,7 +79,7 @@ PATCHES = (
           ('print_network', 132, 'logs every module, which takes screens; they are in the log file'),
           ('model_to_device', 87, 'gives DistributedDataParallel the number of a GPU on a CPU, too'),
           ('load_network', 277, 'takes the wrong weights of a file that holds several, or a KeyError'),
-          ('save_network', 196, 'leaves half a file where it is stopped, and goes on where it cannot write'),
+          ('save_network', 196, 'leaves half a file where it is stopped, and continues where it cannot write'),
           ('save_training_state', 306, 'the same'),
           ('validation', 36, 'is called twice at the end, the second time for an iteration too many'))),
     Patch('basicsr.archs.vgg_arch', 'vgg', basicsr_models.VGGNetworks(), 'basicsr/archs/vgg_arch.py:5',
