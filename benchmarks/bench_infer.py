@@ -1,4 +1,4 @@
-"""How fast each network enlarges by 4 on each engine, in one run: `python benchmarks/bench_infer.py`.
+"""How fast each network upscales by 4 on each engine, in one run: `python benchmarks/bench_infer.py`.
 
 Latencies are medians, from a float32 image on the CPU to a float32 image on the CPU. The floor is the time that the network's
 multiply-accumulates would take at the rate of torch's matrix product (sgemm), which is measured before each image on the
@@ -83,9 +83,9 @@ def psnr_set5(engine: Engine) -> float | None:
     values = []
     for hr, lr in pairs:
         image = torch.from_numpy(cv2.imread(str(lr))[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
-        enlarged = (engine(image)[0].clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy()[..., ::-1]
-        truth = cv2.imread(str(hr))[:enlarged.shape[0], :enlarged.shape[1]]
-        values.append(calculate_psnr(enlarged.copy(), truth, crop_border=SCALE, test_y_channel=True))
+        upscaled = (engine(image)[0].clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy()[..., ::-1]
+        truth = cv2.imread(str(hr))[:upscaled.shape[0], :upscaled.shape[1]]
+        values.append(calculate_psnr(upscaled.copy(), truth, crop_border=SCALE, test_y_channel=True))
     return sum(values) / len(values)
 
 
@@ -143,7 +143,7 @@ def measure(name: str, weights: Path, engine: str, precision: str, arguments: ar
                 psnr = psnr_set5(run)  # after the first latency: some engines compile for the sizes of these images
             row(name, engine, precision, size, f'{median(taken) * 1000:.1f}', f'{products[size] / operations:.2f}', memory,
                 '-' if psnr is None else f'{psnr:.3f}')
-    except Exception as error:  # whatever it is, the others go on
+    except Exception as error:  # whatever it is, the others are still measured
         fail(name, engine, precision, size, error)
     return products
 

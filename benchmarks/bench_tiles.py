@@ -1,9 +1,9 @@
-"""What tiles change in a picture: `python benchmarks/bench_tiles.py [PHOTOGRAPH...]`.
+"""What tiles change in an image: `python benchmarks/bench_tiles.py [PHOTOGRAPH...]`.
 
-Each picture is enlarged in tiles with halos of several widths and with the full halo, which is as if there were no tiles.
-Printed are the share of pixels with a channel that differs, and by how many grey levels at most. The pictures are those given
+Each image is upscaled in tiles with halos of several widths and with the full halo, which is as if there were no tiles.
+Printed are the share of pixels with a channel that differs, and by how many grey levels at most. The images are those given
 and B100's HR images, where VAPSR_REFERENCE, by default ../shared, has them. Networks whose output pixels depend on the whole
-picture, IMDN, RFDN, BSRN and BSRN-S, have no full halo and are no choice here.
+image, IMDN, RFDN, BSRN and BSRN-S, have no full halo and are no choice here.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from vapsr_arch.weights.names import DEFAULT
 REFERENCE = Path(os.environ.get('VAPSR_REFERENCE', Path(__file__).parents[2] / 'shared'))
 
 
-def measure(weights: str, title: str, pictures: Iterable[Path], tile: int, halos: list[int]) -> None:
+def measure(weights: str, title: str, images: Iterable[Path], tile: int, halos: list[int]) -> None:
     """Prints a row for each halo."""
     whole = Upscaler(weights, tile=tile, halo='full')
     contestants = [Upscaler(weights, tile=tile, halo=halo) for halo in halos]
     pixels, differing, worst = 0, [0] * len(halos), [0] * len(halos)
-    for path in pictures:
+    for path in images:
         image = read_image(path).pixels[..., :3]
         expected = whole(image)
         pixels += expected.shape[0] * expected.shape[1]
@@ -52,11 +52,11 @@ def main() -> None:
     if b100 := sorted((REFERENCE / 'data/B100/HR').glob('*.png')):
         sets['B100'] = b100
     if not sets:
-        sys.exit(f'there is no picture: name one, or put B100 into {REFERENCE}/data/B100/HR')
-    print(f'{"weights":<12}{"pictures":<24}{"tile":>6}{"halo":>6}{"Mpixels":>12}{"differ, 1e-4":>16}{"levels":>8}')
+        sys.exit(f'there is no image: name one, or put B100 into {REFERENCE}/data/B100/HR')
+    print(f'{"weights":<12}{"images":<24}{"tile":>6}{"halo":>6}{"Mpixels":>12}{"differ, 1e-4":>16}{"levels":>8}')
     for weights in arguments.weights:
-        for title, pictures in sets.items():
-            measure(weights, title, pictures, arguments.tile, arguments.halo)
+        for title, images in sets.items():
+            measure(weights, title, images, arguments.tile, arguments.halo)
 
 
 if __name__ == '__main__':

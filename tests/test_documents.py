@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, words are plain, generated pages are those of the code, the site has every page."""
+"""README and docs: links lead somewhere, generated pages are those of the code; words are plain there and in the code."""
 
 import re
 import runpy
@@ -15,6 +15,10 @@ PAGES = [REPOSITORY / 'README.md', REPOSITORY / 'experiments/pretrained_models/R
 LINK = re.compile(r'\]\(([^)\s]+)\)')
 HEADING = re.compile(r'^#+ (.+)$', re.MULTILINE)
 WORDS = re.compile(r'\b(pictures?|enlarge[sd]?|enlarging|anew|mend(s|ed)?|go(es)? on|moments)\b', re.IGNORECASE)
+CODE = re.compile(WORDS.pattern.replace('moments', 'moments|tells?|told|telling'), re.IGNORECASE)
+FINISHED = 'archs', 'models', 'options', 'pipeline', 'report'
+FOLDERS = [*(f'{root}/{name}' for root in ('vapsr_arch', 'tests') for name in FINISHED), 'benchmarks',
+           'experiments/pretrained_models']
 
 
 def name(page: Path) -> str:
@@ -41,6 +45,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize('page', PAGES, ids=name)
 def test_words_are_plain(page: Path) -> None:
     assert not WORDS.findall(re.sub(r'```.*?```', '', page.read_text(encoding='utf-8'), flags=re.DOTALL))
+
+
+@pytest.mark.parametrize('folder', FOLDERS)
+def test_words_in_code_are_plain(folder: str) -> None:
+    """`docs/architecture.md` has the field's words."""
+    found = [f'{path.relative_to(REPOSITORY)}:{number}: {line.strip()}' for path in sorted((REPOSITORY / folder).rglob('*.py'))
+             for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1) if CODE.search(line)]
+    assert not found, '\n'.join(found)
 
 
 def test_the_readme_is_short() -> None:

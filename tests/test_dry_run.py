@@ -1,4 +1,4 @@
-"""`vapsr train --dry-run`: everything is built, nothing is kept, the cost is told."""
+"""`vapsr train --dry-run`: everything is built, nothing is kept, the cost is reported."""
 
 import re
 from collections.abc import Callable
@@ -22,11 +22,11 @@ def test_a_dry_run(train_options: Callable[..., str], vapsr: Callable[..., Finis
 
 def test_the_size_is_what_a_run_takes(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
     changes = {'train': {'total_iter': 8}, 'val': {'val_freq': 4}, 'logger': {'keep_last': 2, 'save_checkpoint_freq': 1}}
-    told = vapsr('train', '-opt', train_options(**changes), '--dry-run').out
+    printed = vapsr('train', '-opt', train_options(**changes), '--dry-run').out
     vapsr('train', '-opt', train_options(**changes))
     size = sum(path.stat().st_size for path in Path('experiments/small').rglob('*') if path.suffix in ('.pth', '.state'))
-    told_size = float(re.search(r'([\d.]+) MB of checkpoints', told)[1]) * 1e6
-    assert size <= told_size + 5e4 < 2 * size
+    printed_size = float(re.search(r'([\d.]+) MB of checkpoints', printed)[1]) * 1e6
+    assert size <= printed_size + 5e4 < 2 * size
 
 
 def test_faults_are_found(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:

@@ -223,7 +223,7 @@ def test_published_state_dict_tells_its_arguments(name: str, arguments: dict[str
     assert again.scale == (2 if (name, network.scale) == ('PAN', 3) else network.scale)  # they have the same shapes
 
 
-def test_one_enlargement_of_pan_is_taken_for_x2() -> None:
+def test_one_upscaling_step_of_pan_is_taken_for_x2() -> None:
     inferred = NETWORKS['PAN'].infer(build('PAN', scale=3).state_dict())
     assert inferred == dict(in_nc=3, out_nc=3, nf=40, unf=24, nb=16, scale=2)
 
@@ -251,7 +251,7 @@ def test_strange_weights_are_nobodys(name: str) -> None:
     ('BSRN_S', 'conv', None, 'BSRN-S: conv must be BSConvU, not None'),
     ('PAN', 'nb', 0, 'PAN: nb must be a positive integer, not 0'),
     ('PAN', 'nf', 41, 'PAN: nf must be even, not 41'),
-    ('PAN', 'in_nc', 4, 'PAN: the enlarged input is added to the output: in_nc 4 must be 1 or out_nc 3'),
+    ('PAN', 'in_nc', 4, 'PAN: the upscaled input is added to the output: in_nc 4 must be 1 or out_nc 3'),
     ('PixelAttentionRoadmap', 'step', 'vi', "step must be one of i, ii, iii, iv, v, not 'vi'"),
     ('PixelAttentionRoadmap', 'num_block', 0, 'PixelAttentionRoadmap: num_block must be a positive integer, not 0'),
 ])

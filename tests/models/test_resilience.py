@@ -81,7 +81,7 @@ def test_a_validation_that_a_signal_ends_is_made_up_for(
     assert (network(), network('best_psnr')) == undisturbed
 
 
-def test_auto_resume_passes_over_what_is_not_complete(train_options: Callable[..., str],
+def test_auto_resume_skips_what_is_not_complete(train_options: Callable[..., str],
                                                       vapsr: Callable[..., Finished]) -> None:
     vapsr('train', '-opt', train_options(train={'total_iter': 6}, logger={'save_checkpoint_freq': 1}))
     undisturbed = network()
@@ -94,8 +94,8 @@ def test_auto_resume_passes_over_what_is_not_complete(train_options: Callable[..
     (RUN / 'training_states/.7.tmp-abcdefgh.state').touch()  # a killed run's
     result = vapsr('train', '-opt', train_options(train={'total_iter': 6}), '--auto_resume')
     assert result.code == 0 and 'iter: 2.' in result.err
-    for words in ('6.state is passed over: ', '6.state is not a training state of BasicSR, or is damaged',
-                  '5.state is passed over: ', 'net_g_5.pth, is missing', 'net_g_4.pth is not a checkpoint',
+    for words in ('6.state is skipped: ', '6.state is not a training state of BasicSR, or is damaged',
+                  '5.state is skipped: ', 'net_g_5.pth, is missing', 'net_g_4.pth is not a checkpoint',
                   'net_g_3.pth, has weights that are not finite'):
         assert words in result.out
     assert network() == undisturbed
@@ -107,7 +107,7 @@ def test_no_complete_state_is_an_error(train_options: Callable[..., str], vapsr:
     (RUN / 'models/net_g_2.pth').unlink()
     result = vapsr('train', '-opt', train_options(), '--auto_resume')
     assert result.code == 1
-    assert 'not one of 1 training states can be resumed; to start anew, leave --auto_resume out' in result.err
+    assert 'not one of 1 training states can be resumed; to start again, leave --auto_resume out' in result.err
     assert states() == ['2.state']
 
 
@@ -122,10 +122,10 @@ def test_states_of_basicsr_are_resumed(train_options: Callable[..., str], vapsr:
         'epoch', 'iter', 'optimizers', 'schedulers'}
     result = vapsr('train', '-opt', options, '--auto_resume')
     assert result.code == 0 and 'iter 3/3, ' in result.err and 'lr 1.000e-04, ' in result.err
-    assert "The training state is BasicSR's own: it lacks the position in the epoch, which begins anew" in result.err
+    assert "The training state is BasicSR's own: it lacks the position in the epoch, which begins again" in result.err
 
 
-def test_changed_options_are_followed_and_said(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+def test_changed_options_are_used_and_logged(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
     vapsr('train', '-opt', train_options())
     result = vapsr('train', '-opt', train_options(
         train={'optim_g': {'lr': 8e-4}, 'scheduler': {'milestones': [1, 2], 'gamma': 0.5}},
@@ -138,7 +138,7 @@ def test_changed_options_are_followed_and_said(train_options: Callable[..., str]
     assert 'lr 2.000e-04, ' in result.err  # both milestones are past at iteration 3
 
 
-def test_a_later_end_is_said_and_changes_nothing_else(train_options: Callable[..., str],
+def test_a_later_end_is_logged_and_changes_nothing_else(train_options: Callable[..., str],
                                                       vapsr: Callable[..., Finished]) -> None:
     """Neither the learning rate, which a milestone has lowered, nor what the guard has seen."""
     changes = {'scheduler': {'milestones': [2]}, 'warmup_iter': 2}

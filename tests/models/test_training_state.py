@@ -85,5 +85,5 @@ def test_a_section_that_is_missing_or_of_another_kind_is_named(changes: dict[str
     assert section in fault_of_state(state_of_a_run(**changes))
 
 
-def test_what_is_no_state_is_said() -> None:
+def test_what_is_no_state_is_reported() -> None:
     assert fault_of_state([1]) == 'it has no sections'

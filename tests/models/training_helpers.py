@@ -55,11 +55,11 @@ def signal_at(monkeypatch: pytest.MonkeyPatch, iteration: int, number: signal.Si
 
 
 def signal_at_image(monkeypatch: pytest.MonkeyPatch, image: int, number: signal.Signals = signal.SIGTERM) -> None:
-    """Sends a signal to this process before it enlarges an image for validation, counted over all validations from 1."""
-    enlarge, images = VapSRModel._enlarge, itertools.count(1)
+    """Sends a signal to this process before it upscales an image for validation, counted over all validations from 1."""
+    upscale, images = VapSRModel._upscale, itertools.count(1)
 
     def send(model: VapSRModel, data: dict) -> tuple:
         if next(images) == image:
             os.kill(os.getpid(), number)
-        return enlarge(model, data)
-    monkeypatch.setattr(VapSRModel, '_enlarge', send)
+        return upscale(model, data)
+    monkeypatch.setattr(VapSRModel, '_upscale', send)

@@ -121,7 +121,7 @@ def test_a_state_of_fewer_optimizers_is_refused_before_anything_is_written(stock
     assert {path: path.stat().st_mtime_ns for path in Path('experiments').rglob('*')} == before
 
 
-def test_what_a_model_class_lacks_is_said_once(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+def test_what_a_model_class_lacks_is_logged_once(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
     result = vapsr('train', '-opt', train_options(
         model_type='ESRGANModel', network_d=UNET, train={**GAN, 'amp': 'bf16', 'total_iter': 1}, logger={'keep_last': 2},
         val={'self_ensemble': True}))

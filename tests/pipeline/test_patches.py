@@ -56,14 +56,14 @@ def test_data_set_smaller_than_a_batch_is_refused_before_training(train_options:
     assert not list(Path('experiments/small').rglob('*.pth'))
 
 
-def test_auto_resume_goes_on_to_exactly_total_iter(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+def test_auto_resume_continues_to_exactly_total_iter(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
     options = train_options(train={'total_iter': 4}, datasets={'train': {'batch_size_per_gpu': 3}})
     vapsr('train', '-opt', options)
     (STATES / 'copy of 4.state').touch()  # a stray file
     options = train_options(train={'total_iter': 7}, datasets={'train': {'batch_size_per_gpu': 3}})
     result = vapsr('train', '-opt', options, '--auto_resume')
     assert trained_iterations(result) == 3
-    assert 'copy of 4.state is passed over' in result.out
+    assert 'copy of 4.state is skipped' in result.out
     assert 'Resuming training from epoch: 3, iter: 4' in result.err
     assert not list(Path('experiments').glob('small_archived*'))
 
@@ -105,7 +105,7 @@ def test_force_yml_takes_several_values(test_options: Callable[..., str], vapsr:
     assert len(list(Path('results/other/visualization/photos').iterdir())) == 4
 
 
-def test_stock_class_names_are_replaced_and_said(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+def test_stock_class_names_are_replaced_and_logged(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
     result = vapsr('test', '-opt', test_options(model_type='SRModel', network_g={'type': 'vapsr'}))
     assert result.code == 0
     assert 'SRModel is replaced by VapSRModel' in result.err

@@ -19,15 +19,12 @@ from tests.pipeline.dying import die_in_third_call, spoil_rank_1_and_keep_weight
 from vapsr_arch.errors import OptionsError, VapsrError
 from vapsr_arch.pipeline import processes as distributed
 
-# For torchrun: rank 0 ends in a method's third call when it is started first, rank 1 when it is started again.
+# A plugin for torchrun: rank 0 dies in iteration 3 when it is started first.
 DYING = """
-import os, sys
+import os
 from tests.pipeline.dying import die_in_third_call
-dying = {'0': (0, 'optimize_parameters'), '1': (1, '_enlarge')}.get(os.environ['TORCHELASTIC_RESTART_COUNT'])
-if dying:
-    die_in_third_call(*dying)
-from vapsr_arch.cli import main
-main(['train', *sys.argv[1:]])
+if os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':
+    die_in_third_call(0, 'optimize_parameters')
 """
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'}
 
@@ -52,7 +49,7 @@ def test_two_processes_train_as_one(train_options: Callable[..., str], vapsr: Ca
         return train_options(name=name, datasets={'train': data}, train=train)
 
     assert vapsr('train', '-opt', options('one', 4, 1)).code == 0
-    torchrun('-m', 'vapsr_arch.train', '-opt', options('two', 2, 2))
+    together('-opt', options('two', 2, 2))
     assert len(losses('one')) == 5 and losses('two') == pytest.approx(losses('one'), abs=1e-5)
     one, two = (torch.load(f'experiments/{name}/models/net_g_latest.pth')['params'] for name in ('one', 'two'))
     for name, weight in one.items():
@@ -69,7 +66,7 @@ def test_two_processes_share_a_test(test_options: Callable[..., str], vapsr: Cal
     assert mean in log.read_text()
 
 
-@pytest.mark.parametrize('dying, method', [(1, 'optimize_parameters'), (0, 'optimize_parameters'), (0, 'save'), (1, '_enlarge')])
+@pytest.mark.parametrize('dying, method', [(1, 'optimize_parameters'), (0, 'optimize_parameters'), (0, 'save'), (1, '_upscale')])
 def test_a_process_that_dies_ends_the_others(dying: int, method: str, train_options: Callable[..., str]) -> None:
     """Between iterations, before saving, in a validation; rank 0 is where the processes meet."""
     options = train_options(train={'total_iter': 100000}, val={'val_freq': 2})
@@ -85,26 +82,27 @@ def test_a_process_that_dies_ends_the_others(dying: int, method: str, train_opti
     assert 'Error: another process of this run has ended or does not answer' in log.read_text().splitlines()[-1]
 
 
-@pytest.mark.parametrize('error, told', [
+@pytest.mark.parametrize('error, raised', [
     (RuntimeError('[gloo/transport/tcp/pair.cc:547] Connection closed by peer'), VapsrError),
     (RuntimeError('something else'), RuntimeError), (SystemExit(143), SystemExit)])
-def test_the_group_is_left_before_the_process_ends(error: BaseException, told: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_group_is_left_before_the_process_ends(error: BaseException, raised: type, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '1', 'MASTER_ADDR': '127.0.0.1',
                         'MASTER_PORT': '0'}.items():
         monkeypatch.setenv(name, value)
     distributed.init_dist('pytorch', on_gpu=False)
-    with pytest.raises(told), distributed.together():
+    with pytest.raises(raised), distributed.together():
         raise error
     assert not torch.distributed.is_initialized()
 
 
 def test_torchrun_starts_again_and_resumes(train_options: Callable[..., str]) -> None:
-    """Twice: a process dies in iteration 3, then one in the last validation."""
+    """A process dies in iteration 3."""
     changes = {'train': {'total_iter': 4}, 'val': {'val_freq': 3}}
     together('-opt', train_options(name='undisturbed', **changes))
     Path('dying.py').write_text(DYING)
-    err = torchrun('--max-restarts=2', 'dying.py', '-opt', train_options(**changes), '--auto_resume')
-    assert re.findall(r'Resuming training from epoch: \d, iter: (\d)\.', err) == ['2', '4']
+    err = torchrun('--max-restarts=1', '-m', 'vapsr_arch.train', '-opt', train_options(plugins=['dying.py'], **changes),
+                   '--auto_resume')
+    assert re.findall(r'Resuming training from epoch: \d, iter: (\d)\.', err) == ['2']
     resumed, undisturbed = (Path(f'experiments/{name}/models/net_g_latest.pth') for name in ('small', 'undisturbed'))
     assert resumed.read_bytes() == undisturbed.read_bytes()
 

@@ -67,7 +67,7 @@ def test_a_command_of_several_lines_stays_a_comment(train_options: Callable[...,
     assert yaml.safe_load(OPTIONS.read_text())['scale'] == 2
 
 
-def test_nothing_to_resume_is_said(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+def test_nothing_to_resume_is_reported(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
     result = vapsr('train', '-opt', train_options(), '--auto_resume')
     assert result.code == 0
     assert re.search(r'--auto_resume: there is no training state in \S+/experiments/small/training_states: training starts at 0',
@@ -144,7 +144,7 @@ def test_models_of_others_stop_at_once(number: signal.Signals, foreign_options: 
     assert process.exitcode == 0 and f'iter: {newest}.' in LOG.read_text()
 
 
-def test_models_of_others_do_not_go_on_where_they_cannot_write(
+def test_models_of_others_stop_where_they_cannot_write(
         foreign_options: Callable[..., str], vapsr: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ForeignModel, 'optimize_parameters', lambda self, current_iter: shutil.rmtree(RUN / 'models') or (
         RUN / 'models').touch() or setattr(self, 'log_dict', {}))

@@ -1,6 +1,7 @@
 """A benchmark of three small networks, of which one has no checkpoint."""
 
 import functools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import cv2
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 
 from tests.conftest import SMALL_NETWORK, photograph
 from tests.forked import run_forked
@@ -47,13 +49,38 @@ class Benchmarked(NamedTuple):
 
 
 @pytest.fixture(scope='package')
-def benchmarked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Benchmarked]:
-    """A benchmark of VapSR.yml, IMDN.yml and broken.yml into `out`, with a strip and receptive fields; the current folder."""
+def benchmarked(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Benchmarked]:
+    """A benchmark of VapSR.yml, IMDN.yml and broken.yml into `out`, with a strip and receptive fields; the current folder.
+
+    One of pytest-xdist's processes makes it, the others take a copy.
+    """
     folder = tmp_path_factory.mktemp('benchmark')
+    common = folder if worker_id == 'master' else tmp_path_factory.getbasetemp().parent / 'benchmark'
+    code = common / 'code.txt'
+    with FileLock(f'{common}.lock'):
+        if not code.exists():
+            common.mkdir(exist_ok=True)
+            code.write_text(str(_benchmark(common)))
+    if common != folder:
+        shutil.copytree(common, folder, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(network_test, 'run_child', run_forked)
-        patch.setattr(cost, 'latency', functools.partial(cost.latency, repeats=1))
+        _in_forked_processes(patch)
+        yield Benchmarked(folder, folder / 'out', int(code.read_text()))
+
+
+def _in_forked_processes(patch: pytest.MonkeyPatch) -> None:
+    """Has tests and measurements of memory start at once, and times one forward pass."""
+    for module in (network_test, cost):
+        patch.setattr(module, 'run_child', run_forked)
+    patch.setattr(cost, 'latency', functools.partial(cost.latency, repeats=1))
+
+
+def _benchmark(folder: Path) -> int:
+    """Makes the images, the option files and the benchmark of them in a folder; returns its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        _in_forked_processes(patch)
         for index in range(5):
             hr = photograph(64, 96, index)
             for kind, image in (('HR', hr), ('LR', imresize(hr, 1 / 2))):
@@ -69,4 +96,4 @@ def benchmarked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Benchmarke
         with pytest.raises(SystemExit) as stop:
             main(['benchmark', 'VapSR.yml', 'IMDN.yml', 'broken.yml', '-o', 'out', '--compare', 'photos/2',
                   '--receptive-field'])
-        yield Benchmarked(folder, folder / 'out', stop.value.code)
+        return stop.value.code

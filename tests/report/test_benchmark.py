@@ -83,7 +83,7 @@ def test_the_csv_has_a_row_a_network_in_full_precision(benchmarked: Benchmarked)
     assert rows['broken']['notes'] == 'photos: there is no checkpoint broken.pth' and not rows['broken']['photos_psnr']
 
 
-def test_the_plots_and_the_strip_are_pictures(benchmarked: Benchmarked) -> None:
+def test_the_plots_and_the_strip_are_images(benchmarked: Benchmarked) -> None:
     for name in ('psnr_parameters.png', 'psnr_latency.png', 'compare_photos_2.png', 'receptive_fields.png'):
         height, width = cv2.imread(str(benchmarked.out / name)).shape[:2]
         assert 150 < height < 1500 and 150 < width < 1500, name
@@ -126,7 +126,7 @@ def test_what_is_kept_is_measured_again_when_anything_changes(tmp_path: Path) ->
         assert Record(path, {'weights': 'a', 'sizes': (1, 2)}).take('latency', measure)['value'] > 2
 
 
-def test_a_set_that_is_not_there_is_left_out_and_said_so(benchmarked: Benchmarked, capfd: pytest.CaptureFixture) -> None:
+def test_a_set_that_is_not_there_is_skipped_with_a_message(benchmarked: Benchmarked, capfd: pytest.CaptureFixture) -> None:
     benchmark, = read_benchmarks(['VapSR.yml'], benchmarked.out)
     assert list(benchmark.sets) == ['photos']
     assert 'absent is left out: there is no datasets/absent/HR' in capfd.readouterr().out

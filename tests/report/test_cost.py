@@ -99,7 +99,7 @@ def test_latency_stops_when_its_time_is_up_but_times_one_pass() -> None:
     assert seen == [((1, 3, 8, 9), True)] * (cost.WARM_UP + 1)
 
 
-needs_linux = pytest.mark.skipif(sys.platform != 'linux', reason='only Linux tells a process its peak')
+needs_linux = pytest.mark.skipif(sys.platform != 'linux', reason='only Linux reports the peak of a process')
 
 
 @needs_linux

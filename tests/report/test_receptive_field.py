@@ -38,7 +38,7 @@ def test_effective_receptive_field_of_a_convolution_is_its_kernel() -> None:
     assert convolution.weight.grad is None and convolution.weight.requires_grad and convolution.training
 
 
-def test_effective_receptive_field_of_a_stack_is_centred_in_its_enlarged_output() -> None:
+def test_effective_receptive_field_of_a_stack_is_centred_in_its_upscaled_output() -> None:
     erf = effective_receptive_field(SMALL_X2, [torch.rand(3, 13, 13)])
     assert {tuple(line) for line in np.argwhere(erf)} == {(y, x) for y in range(3, 10) for x in range(3, 10)}
 
@@ -95,10 +95,10 @@ def test_diffusion_index() -> None:
 
 
 @pytest.mark.parametrize('count', [1, 2, 5])
-def test_picture(tmp_path: Path, count: int) -> None:
+def test_figure(tmp_path: Path, count: int) -> None:
     random = np.random.default_rng(0)
     fields = [NetworkFields(f'Net{i}', random.random((11, 11)), random.random((16, 20))) for i in range(count)]
     draw_receptive_fields(fields, photograph(16, 20, 1), Patch(8, 8, 16, 16), 4, tmp_path / 'fields.png')
-    picture = cv2.imread(str(tmp_path / 'fields.png'))
-    assert picture.shape[1] == 900 and picture.std() > 20
+    figure = cv2.imread(str(tmp_path / 'fields.png'))
+    assert figure.shape[1] == 900 and figure.std() > 20
     assert [path.name for path in tmp_path.iterdir()] == ['fields.png']

@@ -40,7 +40,7 @@ def test_published_figures_stand_beside_the_measured_ones(benchmark: Benchmark) 
     assert bicubic['Set5_psnr_published'] == ''
 
 
-def test_conditions_are_told(benchmark: Benchmark) -> None:
+def test_the_table_says_the_conditions(benchmark: Benchmark) -> None:
     assert ('Some CPU, 1 core, 2 threads; torch 2, BasicSR 1, Python 3. Sets: psnr (type calculate_psnr, crop_border 4, '
             'test_y_channel True) / ssim (') in markdown([benchmark])
 

@@ -80,7 +80,7 @@ class BSRN(nn.Module):
     BLOCK: type[nn.Module] = ESDB
     POINTWISE: Layer = staticmethod(conv1x1)
     CONV: Layer = staticmethod(BSConvU)
-    DIMENSIONS: ClassVar[Mapping[str, int]] = {  # of weights that tell the network
+    DIMENSIONS: ClassVar[Mapping[str, int]] = {  # of weights that identify the network
         'fea_conv.pw.weight': 4, 'B1.c1_r.pw.weight': 4, 'B1.esa.conv2.pw.weight': 4, 'B1.cca.conv_du.0.weight': 4,
         'c1.weight': 4, 'c2.pw.weight': 4, 'upsampler.upsampleOneStep.0.weight': 4}
 
@@ -107,7 +107,7 @@ class BSRN(nn.Module):
         self.upsampler = UpsampleOneStep(num_feat, num_out_ch, upscale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarges a batch of images.
+        """Upscales a batch of images.
 
         Args:
             x: N x num_in_ch x H x W, values in [0, 1], RGB; any memory format. H and W of 15 and more.

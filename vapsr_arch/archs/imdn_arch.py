@@ -20,7 +20,7 @@ SLOPE = 0.05  # of every LeakyReLU
 
 
 class IMDB(nn.Module):
-    """Information multi-distillation block: each convolution's first quarter is kept, the rest goes on.
+    """Information multi-distillation block: each convolution's first quarter is kept, the rest is processed further.
 
     Args:
         num_feat: Channels of the input and the output.
@@ -88,7 +88,7 @@ class IMDN(nn.Module):
         self.upsampler = nn.Sequential(conv3x3(num_feat, num_out_ch * scale**2), nn.PixelShuffle(scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarges a batch of images.
+        """Upscales a batch of images.
 
         Args:
             x: N x num_in_ch x H x W, values in [0, 1], RGB; any memory format. H and W of 1 and more.

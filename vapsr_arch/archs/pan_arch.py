@@ -77,7 +77,7 @@ class SCPA(nn.Module):
 
 
 class PAN(nn.Module):
-    """PAN, for any integer scale: x4 enlarges in two steps of 2, the others in one. The authors' argument names.
+    """PAN, for any integer scale: x4 upscales in two steps of 2, the others in one. The authors' argument names.
 
     Args:
         in_nc: Channels of the input, 3 for RGB.
@@ -94,7 +94,7 @@ class PAN(nn.Module):
         halo: Pixels of the input around a tile that its output depends on.
 
     Raises:
-        ValueError: An argument is not a positive integer, nf is odd, or the input, which is enlarged bilinearly and added
+        ValueError: An argument is not a positive integer, nf is odd, or the input, which is upscaled bilinearly and added
             to the output, has another number of channels than that.
     """
 
@@ -104,12 +104,12 @@ class PAN(nn.Module):
         if nf % 2:
             raise ValueError(f'PAN: nf must be even, not {nf}')
         if in_nc not in (1, out_nc):
-            raise ValueError(f'PAN: the enlarged input is added to the output: in_nc {in_nc} must be 1 or out_nc {out_nc}')
+            raise ValueError(f'PAN: the upscaled input is added to the output: in_nc {in_nc} must be 1 or out_nc {out_nc}')
         self.num_in_ch = in_nc
         self.scale = scale
         self.min_size = 1
         self.steps = (2, 2) if scale == 4 else (scale,)
-        self.halo = 2 * nb + 2 + (2 if scale == 4 else math.ceil(3 / scale))  # the last: convolutions of the enlarged image
+        self.halo = 2 * nb + 2 + (2 if scale == 4 else math.ceil(3 / scale))  # the last: convolutions of the upscaled image
 
         self.conv_first = conv3x3(in_nc, nf)
         self.SCPA_trunk = nn.Sequential(*(SCPA(nf) for _ in range(nb)))
@@ -121,7 +121,7 @@ class PAN(nn.Module):
         self.conv_last = conv3x3(unf, out_nc)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarges a batch of images.
+        """Upscales a batch of images.
 
         Args:
             x: N x in_nc x H x W, values in [0, 1], RGB; any memory format. H and W of 1 and more.
@@ -147,7 +147,7 @@ class PAN(nn.Module):
         """Reads the constructor's arguments off a state dict.
 
         Args:
-            state_dict: A checkpoint's tensors by name. Its shapes tell x4 from the other scales, but not those from one
+            state_dict: A checkpoint's tensors by name. Its shapes distinguish x4 from the other scales, but not those from one
                 another: x2 is assumed.
 
         Returns:

@@ -79,7 +79,7 @@ class RFDN(nn.Module):
         self.upsampler = nn.Sequential(conv3x3(num_feat, num_out_ch * scale**2), nn.PixelShuffle(scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarges a batch of images.
+        """Upscales a batch of images.
 
         Args:
             x: N x num_in_ch x H x W, values in [0, 1], RGB; any memory format. H and W of 15 and more.

@@ -112,7 +112,7 @@ class VapSR(nn.Module):
                 nn.Conv2d(56, num_out_ch * scale**2, 3, padding=1), nn.PixelShuffle(scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarges a batch of images.
+        """Upscales a batch of images.
 
         Args:
             x: N x num_in_ch x H x W, values in [0, 1], RGB; any memory format. H and W of 1 and more.
@@ -132,7 +132,7 @@ class VapSR(nn.Module):
         """Reads the constructor's arguments off a state dict.
 
         Args:
-            state_dict: A checkpoint's tensors by name. A plain tail does not tell its scale from its number of output
+            state_dict: A checkpoint's tensors by name. A plain tail does not distinguish its scale from its number of output
                 channels: as many as input channels are assumed.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Out of memory, and what comes of it, told in a sentence."""
+"""Errors for running out of memory that say what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,4 +51,4 @@ def killed_workers_explained() -> Iterator[None]:
         if isinstance(error, RuntimeError) and not str(error).startswith(('DataLoader worker', 'received 0 items')):
             raise
         raise VapsrError(f'a process that reads images was killed, for want of memory perhaps ({error}): lower '
-                         f'num_worker_per_gpu; --auto_resume goes on from the newest state') from None
+                         f'num_worker_per_gpu; --auto_resume resumes from the newest state') from None

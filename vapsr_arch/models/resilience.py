@@ -116,7 +116,7 @@ class ResilientSRModel(FastSRModel):
             self._roll_back(current_iter, f'{fault}, the last of {self.guard.patience} bad steps in a row')
 
     def _roll_back(self, current_iter: int, reason: str) -> None:
-        """Takes back the weights and the optimizer state, and lowers the learning rate; the data goes on.
+        """Takes back the weights and the optimizer state, and lowers the learning rate; the data continues.
 
         Raises:
             VapsrError: That was done too often before.
@@ -243,9 +243,9 @@ class ResilientSRModel(FastSRModel):
         return [torch.cuda.current_device()] if self.opt['dist'] else list(range(self.opt['num_gpu']))
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Goes on from a training state, of this package or of BasicSR.
+        """Resumes from a training state, of this package or of BasicSR.
 
-        Where the option file has changed since, it is followed; what has changed is said.
+        Options that have changed since are taken from the option file; a warning lists them.
 
         Raises:
             VapsrError: The optimizer state does not fit the option file.
@@ -256,7 +256,7 @@ class ResilientSRModel(FastSRModel):
         self._validated = dict.fromkeys(resume_state.get('validated', ()), self._saved_iter)
         if 'random' not in resume_state:
             get_root_logger().warning('The training state is BasicSR\'s own: it lacks the position in the epoch, which '
-                                      'begins anew, the random states, the best metrics and the losses before')
+                                      'begins again, the random states, the best metrics and the losses before')
             self._load_more(resume_state)
             self._load_schedule(resume_state)
             return

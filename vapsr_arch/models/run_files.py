@@ -50,7 +50,7 @@ def write(path: Path, data: bytes) -> None:
         with written_whole(path) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
-        raise VapsrError(f'{path} cannot be written: {error.strerror}; what was saved before is whole: mend this and go on '
+        raise VapsrError(f'{path} cannot be written: {error.strerror}; what was saved before is whole: fix this and resume '
                          f'with --auto_resume') from None
 
 
@@ -119,7 +119,7 @@ def read_state(opt: dict[str, Any], path: Path) -> dict[str, Any]:
 def newest_state(opt: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
     """The newest complete training state under the run's folder, with its content; None if there are no states.
 
-    Says which it passes over, and why. Removes what a killed process left half-written.
+    Prints which ones it skips, and why. Removes what a killed process left half-written.
 
     Raises:
         VapsrError: There are states, and not one is complete.
@@ -131,7 +131,7 @@ def newest_state(opt: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
             path.unlink()
     for path in sorted(folder.glob('*.state')):
         if not path.stem.isdecimal():
-            report(f'{path} is passed over: a state to resume from is named ITERATION.state')
+            report(f'{path} is skipped: a state to resume from is named ITERATION.state')
     iterations = sorted(_iterations(opt), reverse=True)
     for iteration in iterations:
         path = state_path(opt, iteration)
@@ -141,9 +141,9 @@ def newest_state(opt: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
                 raise VapsrError(f'it is of iteration {state["iter"]}')
             return path, state
         except VapsrError as error:
-            report(f'{path} is passed over: {error}')
+            report(f'{path} is skipped: {error}')
     if iterations:
-        raise VapsrError(f'{folder}: not one of {len(iterations)} training states can be resumed; to start anew, leave '
+        raise VapsrError(f'{folder}: not one of {len(iterations)} training states can be resumed; to start again, leave '
                          f'--auto_resume out: the folder is then kept under another name')
     return None
 

@@ -67,7 +67,7 @@ def make_scheduler(name: str, optimizer: Optimizer, **arguments: Any) -> LRSched
 def take_step(optimizer: Optimizer, bad: torch.Tensor) -> None:
     """A step of an optimizer, unless it is bad.
 
-    A fused one leaves the weights alone by itself; any other has to be told by the host, for which a GPU is waited for.
+    A fused one leaves the weights alone by itself; any other depends on the host, which has to wait for the GPU.
 
     Args:
         optimizer: The optimizer.

@@ -75,7 +75,7 @@ stop_signals = StopSignals()
 def shield_worker(worker_id: int) -> None:
     """A DataLoader's `worker_init_fn`: signals to the whole process group are the training process's to handle.
 
-    It needs its workers to finish the iteration. The SIGTERM by which it ends them itself is told by its sender.
+    It needs its workers to finish the iteration. The SIGTERM by which it ends them itself is recognised by its sender.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

@@ -69,7 +69,7 @@ class VapSRModel(ResilientSRModel):
         get_root_logger().info(f'net_{label}, {load_into(net, load_path, asked, strict)}')
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Goes on from a training state; first does what its iteration lacks of validation, without TensorBoard."""
+        """Resumes from a training state; first does the validation that its iteration still lacks, without TensorBoard."""
         super().resume_training(resume_state)
         iteration, total_iter = resume_state['iter'], self.opt['train']['total_iter']
         if 'val' not in self.opt or iteration % self.opt['val']['val_freq'] or iteration >= total_iter:
@@ -79,7 +79,7 @@ class VapSRModel(ResilientSRModel):
                 self.validation(DataLoader(build_dataset(options)), iteration, None, self.opt['val']['save_img'])
 
     def validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
-        """Enlarges a data set's images and measures them.
+        """Upscales a data set's images and measures them.
 
         The means are logged, and a row an image written to `results/<name>/<set>.csv`, in training to
         `experiments/<name>/<set>.csv`. Images without ground truth are not measured. Each process takes its share of the
@@ -103,7 +103,7 @@ class VapSRModel(ResilientSRModel):
         for index, data in zip(share, progress):
             name = Path(data['lq_path'][0]).stem
             with memory_explained(f'{dataset.opt["name"]}, {name}', 'use a smaller image, set val.tile, or use other hardware'):
-                image, gt = self._enlarge(data)
+                image, gt = self._upscale(data)
             if save_img:
                 write_png(self._image_path(dataset.opt['name'], name, current_iter), image)
             if gt is not None:
@@ -124,7 +124,7 @@ class VapSRModel(ResilientSRModel):
         if self.is_train:
             self.note_validation(dataset.opt['name'], current_iter)
 
-    def _enlarge(self, data: dict[str, Any]) -> tuple[Any, Any]:
+    def _upscale(self, data: dict[str, Any]) -> tuple[Any, Any]:
         """The network's image of one sample and the ground truth or None: H x W x 3, uint8, BGR."""
         self.feed_data(data)
         self.test()

@@ -12,6 +12,7 @@ import torch
 from basicsr.utils import DiffJPEG as BasicSRDiffJPEG
 from basicsr.utils import USMSharp as BasicSRUSMSharp
 from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
 from basicsr.utils.img_process_util import filter2D as basicsr_filter2D
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -44,7 +45,7 @@ def model_to_device(self: Any, net: nn.Module) -> nn.Module:
 
 
 def _contiguous(module: nn.Module, inputs: Any, output: Any) -> Any:
-    """Lays images out as BasicSR's discriminators need them, which take `view`s; VapSR's are in channels_last."""
+    """Makes images contiguous, as BasicSR's discriminators need them, which take `view`s; VapSR's are in channels_last."""
     return output.contiguous() if isinstance(output, Tensor) else output
 
 
@@ -53,11 +54,12 @@ def filter2D(image: Tensor, kernel: Tensor) -> Tensor:
     return basicsr_filter2D(image.contiguous(), kernel)
 
 
+@master_only
 def print_network(self: Any, net: nn.Module) -> None:
     """Logs a network in a line; its modules go to the log file alone."""
     net = self.get_bare_model(net)
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    counted = multi_adds(net, self.opt['scale']) if net is self.get_bare_model(self.net_g) else None
+    counted = multi_adds(net, self.opt['scale']) if net is self.get_bare_model(getattr(self, 'net_g', None)) else None
     get_root_logger().info(f'Network {type(bare(net)).__name__}: {parameters:,} parameters' + (
         f', {counted / 1e9:.2f} G multi-adds for an output of 1280x720' if counted else ''))
     get_root_logger().debug(f'Network:\n{net}')

@@ -43,7 +43,7 @@ def find_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     opt['path']['resume_state'] = str(path)
     check_resume(opt, state['iter'])
     opt['run'].resumed = {'iteration': state['iter'], 'epoch': state['epoch'], 'position': state.get('position', 0)}
-    if not opt['run'].seed_given and 'options' in state:  # the order of the images goes on, too
+    if not opt['run'].seed_given and 'options' in state:  # the order of the images continues, too
         opt['manual_seed'] = opt['run'].options['manual_seed'] = state['options']['manual_seed']
     return state
 
@@ -72,7 +72,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
     basicsr/train.py:145, from the epoch resumed to that number inclusive, do `total_iter` iterations.
 
     The order of the images, and the random numbers of each, depend on the seed and the epoch: see `SeededSampler`. A
-    resumed run goes on within the epoch; the run's EpochPlan is left for the model, which saves where it stands. The
+    resumed run continues within the epoch; the run's EpochPlan is left for the model, which saves where it stands. The
     loader draws from a generator of its own: resuming does not change what the network draws.
 
     Raises:

@@ -60,7 +60,7 @@ def make_exp_dirs(opt: dict[str, Any]) -> None:
 
 
 def _leave_out_missing(opt: dict[str, Any]) -> None:
-    """Takes the sets out of the options whose images are not there, and says so.
+    """Removes the sets whose images are not there from the options, and prints which.
 
     Raises:
         VapsrError: Not one is there.
@@ -87,7 +87,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
 
 
 def build_model(opt: dict[str, Any]) -> Any:
-    """The model that was prepared; of a model class of others it is said what it lacks."""
+    """The model that was prepared; a warning lists what a model class of others lacks."""
     model = opt['run'].prepared.pop('model')
     model.resume_training = _is_resumed
     gaps = gaps_of(model, opt) if opt['is_train'] else None

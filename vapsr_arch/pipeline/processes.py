@@ -69,7 +69,7 @@ def init_dist(launcher: str, on_gpu: bool, port: int | None = None, timeout: int
         raise OptionsError(f'--launcher {launcher}: {missing[0]} is not set; start with `torchrun --nproc_per_node=N -m '
                            f'vapsr_arch.train ...`')
     if os.environ.get('TORCHELASTIC_MAX_RESTARTS', '0') != '0' and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True':
-        # Processes started anew would read in torchrun's store where the dead ones listened.
+        # Processes that are started again would read in torchrun's store where the dead ones listened.
         raise OptionsError('torchrun --max-restarts: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, without which the '
                            'processes do not meet again')
     if on_gpu:

@@ -33,5 +33,5 @@ def ending(child: subprocess.CompletedProcess) -> str:
         return f'the process was ended by {signal.Signals(-child.returncode).name}' \
             + (', for want of memory, it seems' if child.returncode == -signal.SIGKILL else '')
     lines = [line for line in child.stderr.decode(errors='replace').splitlines() if line.strip()]
-    told = [line.removeprefix('Error: ') for line in lines if line.startswith('Error: ')] or lines[-1:]
-    return told[0] if told else f'exit code {child.returncode}'
+    said = [line.removeprefix('Error: ') for line in lines if line.startswith('Error: ')] or lines[-1:]
+    return said[0] if said else f'exit code {child.returncode}'

@@ -1,4 +1,4 @@
-"""Pictures that show enlargements of one image side by side."""
+"""Figures that show upscaled versions of one image side by side."""
 
 import os
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ STRIP_FONT = 13  # points; strips are wide, and shown at about half their size
 
 
 class Panel(NamedTuple):
-    """One picture of a row: H x W x 3, uint8, RGB, and what stands below it."""
+    """One image of a row: H x W x 3, uint8, RGB, and what stands below it."""
 
     image: np.ndarray
     caption: str
@@ -49,12 +49,12 @@ def _save(figure: Figure, path: str | os.PathLike) -> None:
 
 
 def draw_comparison(rows: Sequence[Sequence[Panel]], path: str | os.PathLike, panel_inches: float = 2.4) -> None:
-    """Draws rows of pictures with a caption under each; a smaller one is enlarged to its neighbours' size, pixels visible.
+    """Draws rows of images with a caption under each; a smaller one is upscaled to its neighbours' size, pixels visible.
 
     Args:
-        rows: The pictures; every row has as many, about square.
+        rows: The images; every row has as many, about square.
         path: The PNG to write.
-        panel_inches: Width of a picture, at 120 dots an inch.
+        panel_inches: Width of an image, at 120 dots an inch.
     """
     figure = Figure(figsize=(panel_inches * len(rows[0]), (panel_inches + 0.3) * len(rows)), dpi=DPI, layout='constrained')
     axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)

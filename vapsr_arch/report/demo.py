@@ -18,8 +18,8 @@ from vapsr_arch.options.reading import load_options
 SCALE = 4
 ROOT = Path('datasets/demo')
 TEST_OPTIONS = Path('options/demo/test_VapSR-S_x4.yml')
-PICTURE = Path('results/demo.png')
-TEST_PHOTOGRAPHS = {  # each with the centre of the crop that the picture shows: row and column of the HR image
+FIGURE = Path('results/demo.png')
+TEST_PHOTOGRAPHS = {  # each with the centre of the crop that the figure shows: row and column of the HR image
     'astronaut': (104, 232),
     'chelsea': (128, 176),
     'coffee': (128, 300),
@@ -80,13 +80,13 @@ def report() -> None:
         table.append((name, *scores))
         rows.append([Panel(_crop(lr, centre, SCALE), 'LR'), Panel(_crop(bicubic, centre, 1), f'bicubic, {scores[0]:.2f} dB'),
                      Panel(_crop(sr, centre, 1), f'VapSR-S, {scores[2]:.2f} dB'), Panel(_crop(hr, centre, 1), 'HR')])
-    draw_comparison(rows, PICTURE)
+    draw_comparison(rows, FIGURE)
 
     means = np.mean([scores for _, *scores in table], axis=0)
     print(f'\nx{SCALE}, PSNR (dB) and SSIM on Y  {"bicubic":>16}  {"VapSR-S":>16}')
     for name, *scores in (*table, ('mean', *means)):
         print('{:27}  {:8.2f}  {:.4f}  {:8.2f}  {:.4f}'.format(name, *scores))
-    print(f'\nPicture: {PICTURE.resolve()}')
+    print(f'\nFigure: {FIGURE.resolve()}')
 
 
 if __name__ == '__main__':

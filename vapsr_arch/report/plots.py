@@ -1,4 +1,4 @@
-"""The two pictures of a benchmark: PSNR over parameters and over latency."""
+"""The two plots of a benchmark: PSNR over parameters and over latency."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -103,10 +103,10 @@ def draw_plots(benchmark: Benchmark, out: Path) -> list[Path]:
     scale, machine, figures = benchmark.scale, benchmark.machine, {}
     if by_parameters:
         largest = max((row.multi_adds or 0 for row in by_parameters), default=0)
-        told = f'; area: multi-adds, {largest / 1e9:.1f} G the largest' if largest else ''
+        area = f'; area: multi-adds, {largest / 1e9:.1f} G the largest' if largest else ''
         figures['psnr_parameters'] = _scatter(
             benchmark, by_parameters, lambda row: row.parameters / 1e3, 'parameters [thousands]',
-            f'x{scale}: PSNR over parameters{told}',
+            f'x{scale}: PSNR over parameters{area}',
             lambda row: max(900 * row.multi_adds / largest, SMALLEST) if row.multi_adds else 60)
     if by_latency:
         figures['psnr_latency'] = _scatter(

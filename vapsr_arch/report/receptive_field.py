@@ -1,4 +1,4 @@
-"""Which input pixels a network uses: effective receptive fields, local attribution maps, and their picture.
+"""Which input pixels a network uses: effective receptive fields, local attribution maps, and their figure.
 
 The effective receptive field is that of Wenjie Luo et al., "Understanding the Effective Receptive Field in Deep
 Convolutional Neural Networks", NIPS 2016, arXiv 1701.04128. Local attribution maps and the diffusion index are those of
@@ -31,8 +31,8 @@ KERNEL_SIZE = 9
 STEPS = 50
 STEPS_AT_ONCE = 2  # more need memory and gain no time
 FRACTION = 0.95  # of the gradient, for the side of a receptive field
-COLUMNS = 4  # of the picture
-LEAST_GRADIENT = 1e-4  # that is told from none in the picture, relative to the largest
+COLUMNS = 4  # of the figure
+LEAST_GRADIENT = 1e-4  # that the figure shows, relative to the largest
 LEAST_CONTRIBUTION = 1e-3
 
 

@@ -57,6 +57,6 @@ def test_state_dict_is_the_inner_networks() -> None:
     assert torch.equal(other.network.conv.weight, network.network.conv.weight)
 
 
-def test_reflection_goes_on_where_it_is_wider_than_the_image() -> None:
+def test_reflection_is_repeated_where_it_is_wider_than_the_image() -> None:
     x = torch.arange(3.)[None, None, None].expand(1, 1, 3, 3)
     assert reflected(x, 0, 6)[0, 0, 0].tolist() == [0, 1, 2, 1, 0, 1, 2, 1, 0]

@@ -48,7 +48,7 @@ def test_frozen_weights_and_inputs_without_gradient() -> None:
     assert x.grad is not None
 
 
-def test_missing_compiler_is_said_once_and_training_goes_on(monkeypatch: pytest.MonkeyPatch,
+def test_missing_compiler_is_logged_once_and_training_continues(monkeypatch: pytest.MonkeyPatch,
                                                             caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     monkeypatch.setenv('PATH', '')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))

@@ -57,7 +57,7 @@ class BSConvU(nn.Module):
 
 
 class CCA(nn.Module):
-    """Contrast-aware channel attention: channels scaled by what their contrast, standard deviation + mean, tells.
+    """Contrast-aware channel attention: channels scaled by a function of their contrast, standard deviation + mean.
 
     Args:
         num_feat: Channels of the input and the output, 16 and more.

@@ -56,7 +56,7 @@ def _kept(source: Path) -> Path | None:
         folder = (given if given.is_absolute() else Path.home() / '.cache') / 'vapsr_arch'
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-        # What `-march=native` depends on: the lines that tell processors apart, not those that change as one runs.
+        # What `-march=native` depends on: the lines that distinguish processors, not those that change as one runs.
         cpu = {line for line in CPU_INFO.read_text().splitlines()
                if line.startswith(('vendor_id', 'cpu family', 'model', 'flags', 'Features', 'CPU '))}
     except (OSError, RuntimeError):  # RuntimeError: there is no home

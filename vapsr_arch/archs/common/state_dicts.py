@@ -18,10 +18,10 @@ def count_blocks(state_dict: Mapping[str, Tensor], name: str, first: int = 1) ->
 
 
 def tail_scale(channels: int, num_in_ch: int) -> int | None:
-    """Tells the scale of a tail with one PixelShuffle, for a network with as many output as input channels.
+    """Finds the scale of a tail with one PixelShuffle, for a network with as many output as input channels.
 
     Args:
-        channels: Channels before the PixelShuffle: num_in_ch * scale**2. A tail alone would not tell the scale from the
+        channels: Channels before the PixelShuffle: num_in_ch * scale**2. A tail alone would not distinguish the scale from the
             number of output channels.
         num_in_ch: Channels of the network's input.
 
