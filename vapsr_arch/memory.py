@@ -11,6 +11,8 @@ from pathlib import Path
 from vapsr_arch.errors import VapsrError
 
 CLEAR_REFS = Path('/proc/self/clear_refs')
+_ALWAYS_THERE = 2**26  # bytes
+
 # malloc.h of glibc
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -103,3 +105,22 @@ def available_memory() -> int:
     with contextlib.suppress(OSError, TypeError):  # where the system is not Linux
         found.append(1024 * int(re.search(r'MemAvailable:\s+(\d+)', Path('/proc/meminfo').read_text())[1]))
     return max(0, min(found))
+
+
+def check_memory(height: int, width: int, bytes_a_pixel: int, name: str | os.PathLike, advice: str = '') -> None:
+    """Compares what an image needs with the memory that is free.
+
+    Args:
+        height: Its height in pixels.
+        width: Its width.
+        bytes_a_pixel: What each of them needs.
+        name: What an error calls the image.
+        advice: What an error ends with.
+
+    Raises:
+        VapsrError: It needs more.
+    """
+    needed = height * width * bytes_a_pixel
+    if needed > _ALWAYS_THERE and needed > (free := available_memory()):
+        raise VapsrError(f'{name}: {width}x{height} pixels need {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB '
+                         f'are free{advice}')

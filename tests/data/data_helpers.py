@@ -1,9 +1,11 @@
-"""Commands in subprocesses, killed ones too."""
+"""Commands in subprocesses, killed ones too; chunks of PNGs."""
 
 import os
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -65,3 +67,14 @@ def cut_off_at(size: int, *arguments: object) -> None:
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, hidden ones too."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
+
+
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack('>I', len(content)) + name + content + struct.pack('>I', zlib.crc32(name + content))
+
+
+def with_png_chunks(path: Path, *chunks: bytes) -> None:
+    """Adds chunks to a PNG, right after its header."""
+    content = path.read_bytes()
+    path.write_bytes(content[:33] + b''.join(chunks) + content[33:])

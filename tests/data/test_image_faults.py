@@ -12,20 +12,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from vapsr_arch.data import image_files
+from tests.data.data_helpers import png_chunk, with_png_chunks
 from vapsr_arch.data.image_files import ImageData, read_header, read_image
 from vapsr_arch.data.image_writing import check_fits, write_image
 from vapsr_arch.data.images import decode, read_as_it_is
 from vapsr_arch.errors import VapsrError
-
-
-def _png_chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack('>I', len(content)) + name + content + struct.pack('>I', zlib.crc32(name + content))
-
-
-def _with_chunks(path: Path, *chunks: bytes) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[:33] + b''.join(chunks) + content[33:])
 
 
 @pytest.mark.parametrize('profile', [b'\0' * 50, b'\0\0\1\0' + b'x' * 124, b'\0\0\0\x80' + b'x' * 500, b'x'])
@@ -51,7 +42,7 @@ def test_a_transparent_colour_of_16_bits(tmp_path: Path) -> None:
     pixels = np.full((3, 4, 3), 513, np.uint16)
     pixels[0, 0] = 7
     cv2.imwrite(str(tmp_path / 'x.png'), pixels)
-    _with_chunks(tmp_path / 'x.png', _png_chunk(b'tRNS', struct.pack('>3H', 7, 7, 7)))
+    with_png_chunks(tmp_path / 'x.png', png_chunk(b'tRNS', struct.pack('>3H', 7, 7, 7)))
     read = read_image(tmp_path / 'x.png').pixels
     assert np.array_equal(read[..., :3], pixels) and read[0, 0, 3] == 0 and (read[1:, :, 3] == 65535).all()
     assert np.array_equal(read_as_it_is(tmp_path / 'x.png'), pixels)
@@ -66,9 +57,9 @@ def test_a_fifth_sample_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('size', [(-5, 4), (2**31 - 1, 2**31 - 1), (0, 4)])
 def test_sizes_that_cannot_be(size: tuple[int, int], tmp_path: Path) -> None:
-    header = _png_chunk(b'IHDR', struct.pack('>iiBBBBB', *size, 8, 2, 0, 0, 0))
-    (tmp_path / 'x.png').write_bytes(b'\x89PNG\r\n\x1a\n' + header + _png_chunk(b'IDAT', zlib.compress(b'')) +
-                                     _png_chunk(b'IEND', b''))
+    header = png_chunk(b'IHDR', struct.pack('>iiBBBBB', *size, 8, 2, 0, 0, 0))
+    (tmp_path / 'x.png').write_bytes(b'\x89PNG\r\n\x1a\n' + header + png_chunk(b'IDAT', zlib.compress(b'')) +
+                                     png_chunk(b'IEND', b''))
     bmp = b'BM' + struct.pack('<IHHI', 54, 0, 0, 54) + struct.pack('<IiiHHIIiiII', 40, *size, 1, 24, 0, 0, 0, 0, 0, 0)
     (tmp_path / 'x.bmp').write_bytes(bmp)
     for name in ('x.png', 'x.bmp'):
@@ -83,7 +74,7 @@ def test_memory_is_compared_before_decoding(tmp_path: Path, monkeypatch: pytest.
     frame = content.index(b'\xff\xc0')
     content[frame + 5:frame + 9] = struct.pack('>HH', 65500, 65500)
     (tmp_path / 'x.jpg').write_bytes(content)
-    monkeypatch.setattr(image_files, 'available_memory', lambda: 2**30)
+    monkeypatch.setattr('vapsr_arch.memory.available_memory', lambda: 2**30)
     for read in (read_image, read_header, read_as_it_is):
         with pytest.raises(VapsrError, match=r'65500x65500 pixels need .* GiB of memory, and 1\.0 GiB are free'):
             read(tmp_path / 'x.jpg')
@@ -118,20 +109,6 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
     assert (read_image(path).pixels == 77).all()
 
 
-def test_what_a_png_says_of_its_colours_is_named(tmp_path: Path) -> None:
-    Image.new('RGB', (4, 4)).save(tmp_path / 'x.png')
-    _with_chunks(tmp_path / 'x.png', _png_chunk(b'gAMA', struct.pack('>I', 45455)), _png_chunk(b'cICP', b'\x09\x10\0\1'))
-    assert read_image(tmp_path / 'x.png').notes == ('what it says of its colours (gAMA, cICP) was left out',)
-
-
-@pytest.mark.parametrize('kind', ['png', 'jpeg', 'tiff'])
-def test_the_resolution_is_kept(kind: str, tmp_path: Path) -> None:
-    Image.new('RGB', (4, 4)).save(tmp_path / 'x.png', dpi=(300, 300))
-    write_image(tmp_path / 'y', kind, read_image(tmp_path / 'x.png'))
-    with Image.open(tmp_path / 'y') as image:
-        assert np.allclose([float(value) for value in image.info['dpi']], 300, atol=1)
-
-
 def test_exif_that_jpeg_cannot_hold_is_refused_with_advice() -> None:
     exif = Image.Exif()
     exif[0x010E] = 'x' * 70000
@@ -150,11 +127,3 @@ def test_an_apng_is_refused(tmp_path: Path) -> None:
     Image.new('RGB', (4, 4), 'red').save(tmp_path / 'x.png', save_all=True, append_images=[Image.new('RGB', (4, 4), 'blue')])
     with pytest.raises(VapsrError, match='has 2 images'):
         read_image(tmp_path / 'x.png')
-
-
-def test_avif_is_read_and_heic_named(tmp_path: Path) -> None:
-    Image.new('RGB', (16, 16), (200, 100, 50)).save(tmp_path / 'x.avif', quality=95)
-    assert np.abs(read_image(tmp_path / 'x.avif').pixels.astype(int) - (200, 100, 50)).max() < 8
-    (tmp_path / 'x.heic').write_bytes(b'\0\0\0\x18ftypheic' + b'\0' * 40)
-    with pytest.raises(VapsrError, match='is a HEIC file'):
-        read_image(tmp_path / 'x.heic')

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.data.data_helpers import ROOT, contents, cut_off_at, in_subprocess, killed_in, stopped_in
-from vapsr_arch.data import image_files, lmdb_store
+from vapsr_arch.data import lmdb_store
 from vapsr_arch.data.lmdb_store import key_of
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
 from vapsr_arch.data.pack import Pack
@@ -186,8 +186,8 @@ def test_names_that_are_not_text(photographs: Path, tmp_path: Path, vapsr_output
 def test_an_image_too_large_to_open(arguments: tuple, photographs: Path, tmp_path: Path, vapsr_output: Vapsr,
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(image_files, '_SMALL', 17000)  # bytes; d, of 16 bits, has 18000
-    monkeypatch.setattr(image_files, 'available_memory', lambda: 0)
+    monkeypatch.setattr('vapsr_arch.memory._ALWAYS_THERE', 17000)  # bytes; d, of 16 bits, has 18000
+    monkeypatch.setattr('vapsr_arch.memory.available_memory', lambda: 0)
     code, output = vapsr_output('data', *arguments, *ONE)
     assert code == 1 and '1 of 4 images failed' in output and 'HR/d.png: ' in output and 'GiB are free' in output
 

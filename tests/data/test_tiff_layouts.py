@@ -1,6 +1,7 @@
 """Every layout of TIFF that tifffile writes without more codecs: the pixels that tifffile reads, or a refusal; never others."""
 
 import itertools
+import struct
 import warnings
 from pathlib import Path
 
@@ -111,3 +112,29 @@ def test_the_data_tools_read_the_same(planar: str, dtype: str, tmp_path: Path) -
     eight_bits = samples[..., 2::-1] >> (8 if dtype == 'u2' else 0)
     assert np.array_equal(decode(path.read_bytes(), path), eight_bits)
     assert np.array_equal(decode(path.read_bytes(), path, cv2.IMREAD_ANYCOLOR), eight_bits)
+
+
+def _few_bits(samples: np.ndarray, bits: int, photometric: int, order: str, colours: np.ndarray) -> bytes:
+    """A TIFF of one strip of H x W samples of 1, 2 or 4 bits."""
+    unpacked = np.unpackbits(samples[..., None], axis=2)[..., 8 - bits:].reshape(HEIGHT, -1)
+    strip = np.packbits(unpacked, axis=1).tobytes()
+    palette = colours.astype(f'{order}u2').tobytes()
+    tags = [(256, 3, 1, WIDTH), (257, 3, 1, HEIGHT), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, photometric), (273, 4, 1, 8),
+            (277, 3, 1, 1), (278, 3, 1, HEIGHT), (279, 4, 1, len(strip)), (320, 3, colours.size, 8 + len(strip))]
+    entries = [struct.pack(f'{order}HHI', *tag[:3]) + struct.pack(order + ('I' if tag[1] == 4 or tag[2] > 1 else 'Hxx'), tag[3])
+               for tag in tags[:None if photometric == 3 else -1]]
+    return (b'II*\0' if order == '<' else b'MM\0*') + struct.pack(f'{order}I', 8 + len(strip) + len(palette)) + strip + palette \
+        + struct.pack(f'{order}H', len(entries)) + b''.join(entries) + b'\0' * 4
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+@pytest.mark.parametrize('bits', [1, 2, 4])
+def test_few_bits_are_of_the_whole_range(bits: int, order: str) -> None:
+    random = np.random.default_rng(0)
+    samples = random.integers(0, 2 ** bits, (HEIGHT, WIDTH), np.uint8)
+    colours = random.integers(0, 65536, (3, 2 ** bits), np.uint16)
+    grey = samples * (255 // (2 ** bits - 1))
+    for photometric, expected in ((0, 255 - grey[..., None]), (1, grey[..., None]),
+                                  (3, (colours[:, samples] >> 8).transpose(1, 2, 0))):
+        read = read_image('x.tif', _few_bits(samples, bits, photometric, order, colours)).pixels
+        assert read.dtype == np.uint8 and np.array_equal(read, expected)

@@ -30,8 +30,9 @@ def upscale(
     plugin: Plugins = None,
     recursive: Annotated[bool, typer.Option('-r', '--recursive', help='Folders within folders, too.')] = False,
     suffix: Annotated[str, typer.Option(help="Added to the outputs' names.")] = '',
-    kind: Annotated[Literal['png', 'jpeg', 'webp', 'tiff', 'bmp'] | None, typer.Option(
-        '--format', help="The outputs' format; by default each input's. JPEG and WebP are written with quality 95.")] = None,
+    kind: Annotated[Literal['png', 'jpeg', 'webp', 'tiff', 'avif', 'bmp', 'ppm', 'pgm'] | None, typer.Option(
+        '--format', help="The outputs' format; by default each input's. JPEG, WebP and AVIF are written with quality 95.")]
+    = None,
     png_level: Annotated[int, typer.Option(min=0, max=9, help='How much PNG files are compressed: 1 is half as long in writing '
                                            'as 3 and half as large again, 9 is a tenth smaller and takes twenty times as long.')]
     = 3,
@@ -51,9 +52,9 @@ def upscale(
     self_ensemble: Annotated[bool, typer.Option('--self-ensemble', help='The mean over 8 flips and rotations, 8 times as slow.')
                              ] = False,
 ) -> None:
-    """Upscale images: PNG, JPEG, WebP, TIFF, BMP; 8 and 16 bits; grey, RGB, alpha.
+    """Upscale images: PNG, JPEG, WebP, TIFF, AVIF, BMP, PPM; 8 and 16 bits; grey, RGB, alpha.
 
-    EXIF and ICC profile are kept; images are turned as their EXIF orientation says.
+    EXIF, XMP and ICC profile are kept; images are turned as their EXIF orientation says.
     """
     tile_size, halo_size = _number(tile, '--tile', 16, ('auto',)), _number(halo, '--halo', 0, ('auto', 'full'))
     part = _shard(shard) if shard else None

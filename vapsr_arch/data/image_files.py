@@ -1,4 +1,4 @@
-"""The reader of image files: libvips for all it knows, Pillow for BMP and PPM. Other pixels than the file's never come out.
+"""The reader of image files: libvips, and Pillow for BMP and PPM of 8 bits. Other pixels than the file's never come out.
 
 libvips reads 16 bits, tiles, ICC profiles and EXIF, row by row; what it would read otherwise than the file means is refused.
 """
@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from vapsr_arch.data import image_metadata
+from vapsr_arch.data import image_metadata, image_tiff
 from vapsr_arch.data.image_formats import FORMATS, foreign_format
+from vapsr_arch.data.image_netpbm import DeepNetpbm
 from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.memory import available_memory
+from vapsr_arch.memory import check_memory
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit refuses honest panoramas: sizes are compared with the memory, here
 
@@ -22,16 +23,9 @@ _KINDS = {'jpegload': 'jpeg', 'pngload': 'png', 'webpload': 'webp', 'tiffload': 
 _PILLOW_MODES = {'1': 'L', 'L': 'L', 'P': 'RGB', 'RGB': 'RGB', 'RGBA': 'RGBA'}
 _TYPES = {'uchar': np.uint8, 'ushort': np.uint16}
 _CHANNELS = {'b-w': (1, 2), 'grey16': (1, 2), 'srgb': (3, 4), 'rgb16': (3, 4), 'cmyk': (4,)}
-_DEFAULT_RESOLUTION = 72 / 25.4, 72 / 25.4  # what EXIF takes for granted where a file does not say
 # EXIF orientation: whether height and width are swapped, then the axes that are reversed.
 _ORIENTATIONS = {1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)),
                  5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
-_PHOTOMETRIC = {4: 'a transparency mask', 6: 'YCbCr', 8: 'CIELab', 9: 'ICCLab', 10: 'ITULab', 32803: 'a raw sensor\'s',
-                32844: 'LogL', 32845: 'LogLuv', 34892: 'a raw sensor\'s'}
-_JPEG_IN_TIFF = 7
-# None, the fax codes, LZW, JPEG, Deflate of both numbers, PackBits, Zstandard, WebP: what libvips is built with.
-_TIFF_COMPRESSIONS = (1, 2, 3, 4, 5, _JPEG_IN_TIFF, 8, 32946, 32773, 50000, 50001)
-_SMALL = 2**26  # bytes: less is always there
 _used_in: set[int] = set()  # the processes in which libvips has threads: this one, or what this one was forked from
 
 
@@ -43,15 +37,17 @@ class ImageData(NamedTuple):
             colours are not multiplied with alpha.
         exif: Its EXIF, which says nothing of orientation, nor of how a TIFF lies in its file; None without any.
         icc: Its ICC profile.
+        xmp: Its XMP.
         notes: What the file has and this has not.
-        resolution: Pixels per millimetre, across and down.
+        resolution: Pixels per millimetre, across and down; None if the file does not say.
     """
 
     pixels: np.ndarray
     exif: Image.Exif | None = None
     icc: bytes | None = None
+    xmp: bytes | None = None
     notes: tuple[str, ...] = ()
-    resolution: tuple[float, float] = _DEFAULT_RESOLUTION
+    resolution: tuple[float, float] | None = None
 
 
 class Header(NamedTuple):
@@ -67,7 +63,7 @@ class _Opened(NamedTuple):
     """A file whose pixels are not decoded yet."""
 
     kind: str
-    image: pyvips.Image | Image.Image
+    image: pyvips.Image | Image.Image | DeepNetpbm
     file: io.BufferedReader | io.BytesIO
     orientation: int
 
@@ -111,6 +107,8 @@ def read_header(path: str | os.PathLike) -> Header:
     width, height = image.width, image.height
     if _ORIENTATIONS[opened.orientation][0]:
         width, height = height, width
+    if isinstance(image, DeepNetpbm):
+        return Header(height, width, True, False)
     if isinstance(image, Image.Image):
         return Header(height, width, False, 'A' in image.mode)
     return Header(height, width, image.format == 'ushort', image.hasalpha())
@@ -133,25 +131,6 @@ def begin_work(path: str | os.PathLike) -> None:
     if not is_usable():
         raise VapsrError(f'{path}: a process made by fork cannot work on a file of this format after its parent did')
     _used_in.add(os.getpid())
-
-
-def check_memory(height: int, width: int, bytes_a_pixel: int, name: str | os.PathLike, advice: str = '') -> None:
-    """Compares what an image needs with the memory that is free.
-
-    Args:
-        height: Its height in pixels.
-        width: Its width.
-        bytes_a_pixel: What each of them needs.
-        name: What an error calls the image.
-        advice: What an error ends with.
-
-    Raises:
-        VapsrError: It needs more.
-    """
-    needed = height * width * bytes_a_pixel
-    if needed > _SMALL and needed > (free := available_memory()):
-        raise VapsrError(f'{name}: {width}x{height} pixels need {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB '
-                         f'are free{advice}')
 
 
 def _file(path: str | os.PathLike, content: bytes | None) -> io.BufferedReader | io.BytesIO:
@@ -179,14 +158,13 @@ def _opened(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> _O
         kind = _KINDS.get(image.get('vips-loader').partition('_')[0])
     except pyvips.Error as error:
         if name := foreign_format(start):
-            raise VapsrError(f'{path} is a {name} file: take {", ".join(FORMATS)} or AVIF') from None
+            raise VapsrError(f'{path} is a {name} file: take {", ".join(FORMATS)}') from None
         reason = vips_reason(error)
         if 'known' in reason or 'unable to load from source' in reason or not start:
             raise VapsrError(f'{path} is not an image, or of an unknown format') from None
         raise VapsrError(f'{path} cannot be read as an image: {reason}') from None
     if kind is None:
-        raise VapsrError(f'{path} is a {foreign_format(start) or image.get("vips-loader")} file: take '
-                         f'{", ".join(FORMATS)} or AVIF')
+        raise VapsrError(f'{path} is a {foreign_format(start) or image.get("vips-loader")} file: take {", ".join(FORMATS)}')
     frames = image.get('n-pages') if image.get_typeof('n-pages') else 1
     if kind == 'png':
         for name, data in image_metadata.png_chunks(file):
@@ -194,7 +172,10 @@ def _opened(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> _O
     if frames > 1:
         raise VapsrError(f'{path} has {frames} images, an animation or pages: split it into files of one each')
     if kind == 'tiff':
-        _check_tiff(file, path)
+        try:
+            image_tiff.check_layout(file)
+        except ValueError as error:
+            raise VapsrError(f'{path} {error}') from None
     _check_samples(image, path)
     # A progressive JPEG's coefficients are all kept until its last byte.
     progressive = 2 if kind == 'jpeg' and image.get_typeof('interlaced') else 0
@@ -204,16 +185,17 @@ def _opened(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> _O
 
 
 def _opened_by_pillow(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> _Opened:
+    if deep := DeepNetpbm.of(file):
+        check_memory(deep.height, deep.width, 6 * deep.channels, path)  # with the file's bytes, and to scale them
+        return _Opened('ppm', deep, file, 1)
     file.seek(0)
     try:
         image = Image.open(file, formats=('BMP', 'PPM'))
         width, height = image.size
     except Exception as error:  # whatever a damaged file makes of Pillow
         raise VapsrError(f'{path} cannot be read as an image: {error if str(error) else type(error).__name__}') from None
-    deep = image.format == 'PPM' and any(isinstance(part, int) and part > 255 for tile in image.tile for part in tile.args or ())
-    if image.mode not in _PILLOW_MODES or deep:
-        raise VapsrError(f'{path} is a {image.format} file of more than 8 bits a channel or of the kind {image.mode}: '
-                         f'convert it to PNG')
+    if image.mode not in _PILLOW_MODES:
+        raise VapsrError(f'{path} is a {image.format} file of the kind {image.mode}: convert it to PNG')
     if width < 1 or height < 1:
         raise VapsrError(f'{path} cannot be read as an image: its size is {width}x{height}')
     check_memory(height, width, 2 * len(_PILLOW_MODES[image.mode]), path)
@@ -228,41 +210,21 @@ def _check_samples(image: pyvips.Image, path: str | os.PathLike) -> None:
                          f'with alpha or without')
 
 
-def _check_tiff(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> None:
-    """Refuses the layouts of TIFF that libvips decodes to something else; colours multiplied by alpha it divides again."""
-    try:
-        file.seek(0)
-        tags = image_metadata.tiff_directory(file)
-        # Of a damaged directory any value may be anything.
-        bits, formats = (set(np.atleast_1d(tags.get(tag, default)).tolist()) for tag, default in ((258, 1), (339, 1)))
-        photometric, compression, samples = tags.get(262), tags.get(259, 1), tags.get(277, 1)
-        separate = tags.get(284, 1) != 1 and samples != 1
-    except (ValueError, TypeError) as error:
-        raise VapsrError(f'{path} cannot be read as an image: {error}') from None
-    if not formats <= {1, 4} or not (bits in ({8}, {16}) or (bits == {1} and samples == 1 and photometric in (0, 1))):
-        raise VapsrError(f'{path} has samples of {"/".join(map(str, sorted(bits)))} bits'
-                         f'{"" if formats <= {1, 4} else " that are signed or real numbers"}: convert it to 8 or 16 bits')
-    if compression not in _TIFF_COMPRESSIONS:
-        raise VapsrError(f'{path} is compressed by a method that is not read ({compression}): write it with LZW or Deflate')
-    if photometric not in (0, 1, 2, 3, 5) and (photometric, compression) != (6, _JPEG_IN_TIFF):
-        raise VapsrError(f'{path} has colours of the kind {_PHOTOMETRIC.get(photometric, photometric)}: convert it to RGB')
-    if photometric == 3 and bits != {8}:
-        raise VapsrError(f'{path} has a palette of {max(bits)} bits: convert it to RGB')
-    colours = {2: 3, 5: 4, 6: 3}.get(photometric, 1)
-    if samples - colours not in (0, 1) or (samples > colours and photometric in (3, 5, 6)):
-        raise VapsrError(f'{path} has {samples} samples a pixel, of which {colours} are colours: one more, alpha, is read')
-    if separate and photometric not in (2, 5):
-        raise VapsrError(f'{path} keeps grey and alpha in separate planes: convert it to one plane')
-
-
 def _read(opened: _Opened, path: str | os.PathLike) -> ImageData:
+    if isinstance(opened.image, DeepNetpbm):
+        try:
+            return ImageData(opened.image.pixels(opened.file))
+        except ValueError as error:
+            raise VapsrError(f'{path} cannot be read as an image: {error}') from None
     if isinstance(opened.image, Image.Image):
         try:
             image = opened.image.convert(_PILLOW_MODES[opened.image.mode])
         except Exception as error:  # whatever a damaged file makes of Pillow
             raise VapsrError(f'{path} cannot be read as an image: {error if str(error) else type(error).__name__}') from None
         pixels = np.asarray(image)
-        return ImageData(np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., None]))
+        across, down = opened.image.info.get('dpi', (0, 0))
+        return ImageData(np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., None]),
+                         resolution=(across / 25.4, down / 25.4) if across > 0 and down > 0 else None)
     image, notes, icc = opened.image, [], None
     if image.get_typeof('icc-profile-data'):
         icc = image.get('icc-profile-data')
@@ -274,13 +236,25 @@ def _read(opened: _Opened, path: str | os.PathLike) -> ImageData:
     if icc and (fault := image_metadata.icc_fault(icc, image.bands)):
         notes.append(f'its ICC profile {fault} and was left out')
         icc = None
+    xmp = image.get('xmp-data').strip(b'\0 ') if image.get_typeof('xmp-data') else None
+    if xmp and (fault := image_metadata.xmp_fault(xmp)):
+        notes.append(f'its XMP {fault} and was left out')
+        xmp = None
     exif, more = _exif(opened)
-    pixels = _pixels(image, opened, path)
+    pixels = _pixels(image, path)
     swapped, reversed_axes = _ORIENTATIONS[opened.orientation]
     pixels = np.ascontiguousarray(np.flip(pixels.swapaxes(0, 1) if swapped else pixels, reversed_axes))
-    # libvips says one pixel a millimetre where a file says nothing.
-    resolution = (image.xres, image.yres) if (image.xres, image.yres) != (1, 1) else _DEFAULT_RESOLUTION
-    return ImageData(pixels, exif, icc, (*notes, *more), resolution[::-1] if swapped else resolution)
+    resolution = _resolution(opened)
+    return ImageData(pixels, exif, icc, xmp or None, (*notes, *more), resolution[::-1] if swapped and resolution else resolution)
+
+
+def _resolution(opened: _Opened) -> tuple[float, float] | None:
+    """Pixels per millimetre, across and down; None if the file does not say, for which libvips has values of its own."""
+    image = opened.image
+    unit = image.get('resolution-unit') if image.get_typeof('resolution-unit') else None
+    if unit not in ('in', 'cm') and not (opened.kind == 'png' and image_metadata.png_has_resolution(opened.file)):
+        return None
+    return (image.xres, image.yres) if image.xres > 0 and image.yres > 0 else None
 
 
 def _converted(image: pyvips.Image, depth: int, path: str | os.PathLike) -> pyvips.Image:
@@ -290,7 +264,7 @@ def _converted(image: pyvips.Image, depth: int, path: str | os.PathLike) -> pyvi
         raise VapsrError(f'{path} is CMYK and cannot be converted to RGB: {vips_reason(error)}') from None
 
 
-def _pixels(image: pyvips.Image, opened: _Opened, path: str | os.PathLike) -> np.ndarray:
+def _pixels(image: pyvips.Image, path: str | os.PathLike) -> np.ndarray:
     """Decodes: H x W x C."""
     begin_work(path)
     dtype = _TYPES[image.format]
@@ -309,7 +283,7 @@ def _exif(opened: _Opened) -> tuple[Image.Exif | None, list[str]]:
     opened.file.seek(0)
     try:
         if opened.kind == 'tiff':
-            exif = image_metadata.without_layout(image_metadata.tiff_exif(opened.file))
+            exif = image_metadata.without_layout(image_tiff.exif(opened.file))
         elif opened.image.get_typeof('exif-data'):
             exif = image_metadata.without_layout(image_metadata.parsed_exif(opened.image.get('exif-data')))
     except ValueError:

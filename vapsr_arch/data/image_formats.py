@@ -4,11 +4,12 @@ import os
 import struct
 from typing import BinaryIO
 
-FORMATS = {'png': '.png', 'jpeg': '.jpg', 'webp': '.webp', 'tiff': '.tif', 'bmp': '.bmp'}  # that are written
+FORMATS = {'png': '.png', 'jpeg': '.jpg', 'webp': '.webp', 'tiff': '.tif', 'avif': '.avif', 'bmp': '.bmp', 'ppm': '.ppm',
+           'pgm': '.pgm'}
 OUTPUT_SUFFIXES = {'.png': 'png', '.jpg': 'jpeg', '.jpeg': 'jpeg', '.jpe': 'jpeg', '.jfif': 'jpeg', '.webp': 'webp',
-                   '.tif': 'tiff', '.tiff': 'tiff', '.bmp': 'bmp'}
+                   '.tif': 'tiff', '.tiff': 'tiff', '.avif': 'avif', '.bmp': 'bmp', '.ppm': 'ppm', '.pgm': 'pgm'}
 STREAMED = frozenset(('png', 'tiff', 'jpeg'))  # whose encoders take an image row by row
-SUFFIXES = frozenset((*OUTPUT_SUFFIXES, '.ppm', '.pgm', '.avif'))  # that are read
+SUFFIXES = frozenset(OUTPUT_SUFFIXES)
 
 
 def foreign_format(start: bytes) -> str | None:

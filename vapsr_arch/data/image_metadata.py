@@ -1,63 +1,23 @@
-"""What an image file says beside its pixels: EXIF, the ICC profile, the tags of a TIFF, the chunks of a PNG."""
+"""What an image file says beside its pixels: EXIF, XMP, the ICC profile, the chunks of a PNG."""
 
 import io
+import re
 import struct
+import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
-from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
+from PIL import ExifTags, Image, ImageCms
 
-# TIFF's tags of how its pixels lie in the file, and of what is kept elsewhere: they are a TIFF's own and no other file's.
-_LAYOUT_TAGS = (*range(254, 267), 273, *range(277, 282), 284, 292, 293, 297, *range(317, 326), 330, 338, 339, 347, 530, 531, 532,
-                700, 34675)
+from vapsr_arch.data.image_tiff import BAD_METADATA, LAYOUT_TAGS
+
 _COLOUR_CHUNKS = ('gAMA', 'cHRM', 'sRGB', 'cICP', 'sBIT', 'mDCV', 'cLLI')
-_BAD_METADATA = (SyntaxError, ValueError, TypeError, KeyError, AttributeError, OSError, EOFError, struct.error, OverflowError,
-                 RuntimeError, MemoryError)  # what Pillow raises for damaged EXIF, one or the other
-
-
-def tiff_directory(file: BinaryIO) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """The first directory of a TIFF or BigTIFF.
-
-    Raises:
-        ValueError: It is damaged.
-    """
-    try:
-        head = file.read(8)
-        head += file.read(8) if 43 in head[2:4] else b''
-        directory = TiffImagePlugin.ImageFileDirectory_v2(head)
-        file.seek(directory.next)
-        directory.load(file)
-        dict(directory)  # which decodes the values
-    except _BAD_METADATA as error:
-        raise ValueError(f'its TIFF directory is damaged ({error})') from None
-    return directory
-
-
-def tiff_exif(file: BinaryIO) -> Image.Exif:
-    """A TIFF's EXIF: what its directory says of anything but the layout, and the directories of EXIF and GPS.
-
-    Raises:
-        ValueError: It is damaged.
-    """
-    directory, exif = tiff_directory(file), Image.Exif()
-    try:
-        for tag, value in directory.items():
-            if tag not in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-                exif[tag] = _single(value)
-        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            if part in directory:
-                nested = TiffImagePlugin.ImageFileDirectory_v2(directory._get_ifh(), group=part)
-                file.seek(directory[part])
-                nested.load(file)
-                exif.get_ifd(part).update({tag: _single(value) for tag, value in nested.items()})
-    except _BAD_METADATA as error:
-        raise ValueError(f'its EXIF is damaged ({error})') from None
-    return exif
-
-
-def _single(value: object) -> object:
-    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
+# Namespaces, and a property, of XMP that is about parts of its file which are not kept: depth, gain maps, films, more XMP.
+_FOREIGN_XMP = (b'http://ns.google.com/photos/', b'http://ns.adobe.com/hdr-gain-map/', b'http://ns.apple.com/HDRGainMap/',
+                b'xmpNote:HasExtendedXMP')
+_XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>))[2-8]')
+_XMP_WIDTH = re.compile(rb'((?:tiff:ImageWidth|exif:PixelXDimension)(?:\s*=\s*["\']|>))\d+')
+_XMP_HEIGHT = re.compile(rb'((?:tiff:ImageLength|exif:PixelYDimension)(?:\s*=\s*["\']|>))\d+')
 
 
 def parsed_exif(content: bytes) -> Image.Exif:
@@ -71,7 +31,7 @@ def parsed_exif(content: bytes) -> Image.Exif:
         exif.load(content)
         for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
             exif.get_ifd(part)
-    except _BAD_METADATA as error:
+    except BAD_METADATA as error:
         raise ValueError(f'its EXIF is damaged ({error})') from None
     return exif
 
@@ -82,14 +42,28 @@ def without_layout(exif: Image.Exif) -> Image.Exif | None:
     Raises:
         ValueError: It cannot be written.
     """
-    for tag in (ExifTags.Base.Orientation, *_LAYOUT_TAGS):
+    for tag in (ExifTags.Base.Orientation, *LAYOUT_TAGS):
         exif.pop(tag, None)
     try:
         exif.tobytes()
-    except _BAD_METADATA as error:
+    except BAD_METADATA as error:
         raise ValueError(f'its EXIF is damaged ({error})') from None
     # The resolution is kept apart, and stands in files that have no EXIF otherwise.
     return exif if set(exif) - {ExifTags.Base.XResolution, ExifTags.Base.YResolution, ExifTags.Base.ResolutionUnit} else None
+
+
+def xmp_fault(xmp: bytes) -> str | None:
+    """Why XMP is not true of an image that is made of its own; None if it is."""
+    if b'\0' in xmp or b'<' not in xmp:
+        return 'is damaged'
+    return 'is about parts of the file that are not kept' if any(name in xmp for name in _FOREIGN_XMP) else None
+
+
+def suited_xmp(xmp: bytes, height: int, width: int) -> bytes:
+    """XMP of an image that has another size by now, and lies as it is to be seen."""
+    xmp = _XMP_ORIENTATION.sub(rb'\g<1>1', xmp)
+    xmp = _XMP_WIDTH.sub(rb'\g<1>%d' % width, xmp)
+    return _XMP_HEIGHT.sub(rb'\g<1>%d' % height, xmp)
 
 
 def icc_fault(profile: bytes, channels: int) -> str | None:
@@ -120,26 +94,22 @@ def png_chunks(content: BinaryIO) -> Iterator[tuple[str, bytes]]:
         content.seek(max(0, size - 16) + 4, io.SEEK_CUR)
 
 
+def png_has_resolution(content: BinaryIO) -> bool:
+    """Whether a PNG says how many pixels it has a metre, and not only how high they are for their width."""
+    return any(name == 'pHYs' and data[8:9] == b'\1' for name, data in png_chunks(content))
+
+
+def remove_png_resolution(content: BinaryIO) -> None:
+    """Has a PNG that libvips wrote, which always gives it a resolution, say no more than that its pixels are square."""
+    for name, data in png_chunks(content):
+        if name == 'pHYs':
+            chunk = b'pHYs' + struct.pack('>IIB', 1, 1, 0)
+            content.seek(-len(name) - len(data), io.SEEK_CUR)
+            content.write(chunk + struct.pack('>I', zlib.crc32(chunk)))
+            return
+
+
 def colour_chunks(content: BinaryIO) -> list[str]:
     """The names of the chunks that say what the colours of a PNG mean, but for its ICC profile."""
     return [name for name, _ in png_chunks(content) if name in _COLOUR_CHUNKS]
 
-
-def add_exif_to_tiff(path: Path, exif: Image.Exif) -> None:
-    """Gives a TIFF EXIF: a directory at its end, of what the present one says and this, takes the place of that.
-
-    The TIFF is of tiles: Pillow would move the offsets of strips.
-    """
-    with path.open('r+b') as file:
-        directory = tiff_directory(file)
-        directory.update({tag: value for tag, value in exif.items() if tag not in (*tuple(ExifTags.IFD), *_LAYOUT_TAGS)
-                          and tag not in directory})
-        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            if exif.get_ifd(part):
-                directory[part] = exif.get_ifd(part)
-        end = file.seek(0, io.SEEK_END)
-        end += file.write(b'\0' * (end % 2))
-        file.write(directory.tobytes(end))
-        big = directory._bigtiff
-        file.seek(8 if big else 4)
-        file.write(struct.pack(directory._endian + ('Q' if big else 'I'), end))

@@ -10,7 +10,9 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from vapsr_arch.data.image_files import ImageData, begin_work, vips_reason
-from vapsr_arch.data.image_metadata import add_exif_to_tiff
+from vapsr_arch.data.image_metadata import remove_png_resolution, suited_xmp
+from vapsr_arch.data.image_netpbm import write_netpbm
+from vapsr_arch.data.image_tiff import rewrite_directory
 from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
@@ -19,9 +21,13 @@ from vapsr_arch.files import written_whole
 PNG_LEVEL = 3
 _PNG = dict(compression=PNG_LEVEL, filter='sub')
 _OPTIONS = {'png': _PNG, 'jpeg': dict(Q=95, subsample_mode='off'), 'webp': dict(Q=95),
-            'tiff': dict(compression='deflate', predictor='horizontal', tile=True, tile_width=256, tile_height=256)}
-_LARGEST_SIDE = {'jpeg': 65500, 'webp': 16383}
+            'tiff': dict(compression='deflate', predictor='horizontal', tile=True, tile_width=256, tile_height=256),
+            'avif': dict(compression='av1', Q=95, subsample_mode='off', bitdepth=8, effort=2)}
+_SAVERS = {'png': 'pngsave', 'jpeg': 'jpegsave', 'webp': 'webpsave', 'tiff': 'tiffsave', 'avif': 'heifsave'}
+_PLAIN = ('bmp', 'ppm', 'pgm')  # which hold pixels, and not what they mean
+_LARGEST_SIDE = {'jpeg': 65500, 'webp': 16383, 'avif': 16384}
 _LARGEST_EXIF = {'jpeg': 65533 - 2}  # of the 16 bits of a segment's length, two bytes are the length's own
+_LARGEST_XMP = {'jpeg': 60000}  # libvips leaves out more
 _CLASSIC_TIFF = 3 * 2**30  # bytes of pixels; from there on BigTIFF, as Deflate may make more of them
 _INTERPRETATIONS = {(1, 'uchar'): 'b-w', (2, 'uchar'): 'b-w', (3, 'uchar'): 'srgb', (4, 'uchar'): 'srgb',
                     (1, 'ushort'): 'grey16', (2, 'ushort'): 'grey16', (3, 'ushort'): 'rgb16', (4, 'ushort'): 'rgb16'}
@@ -42,20 +48,22 @@ def check_fits(kind: str, height: int, width: int, image: ImageData) -> None:
     """
     largest = _LARGEST_SIDE.get(kind)
     has_alpha = image.pixels.shape[2] in (2, 4)
-    exif_size = len(image.exif.tobytes()) if image.exif else 0
+    exif_size, xmp_size = len(image.exif.tobytes()) if image.exif else 0, len(image.xmp or b'')
     lacking = [what for what, lacks in (
         (f'more than {largest} pixels a side ({width}x{height})', largest and max(height, width) > largest),
-        ('16 bits a channel', image.pixels.dtype == np.uint16 and kind not in ('png', 'tiff')),
-        ('alpha', has_alpha and kind in ('jpeg', 'bmp')),
+        ('16 bits a channel', image.pixels.dtype == np.uint16 and kind not in ('png', 'tiff', 'ppm', 'pgm')),
+        ('alpha', has_alpha and kind in ('jpeg', *_PLAIN)),
+        ('colours', image.pixels.shape[2] > 2 and kind == 'pgm'),
         (f'EXIF of {exif_size} bytes', exif_size > _LARGEST_EXIF.get(kind, exif_size)),
-        ('EXIF', image.exif and kind == 'bmp'),
-        ('an ICC profile', image.icc and kind == 'bmp')) if lacks]
+        (f'XMP of {xmp_size} bytes', xmp_size > _LARGEST_XMP.get(kind, xmp_size)),
+        ('EXIF', image.exif and kind in _PLAIN), ('XMP', image.xmp and kind in _PLAIN),
+        ('an ICC profile', image.icc and kind in _PLAIN)) if lacks]
     if lacking:
         raise VapsrError(f'{kind} files cannot hold {" nor ".join(lacking)}: take --format {"png" if kind != "png" else "tiff"}')
 
 
 def write_image(path: str | os.PathLike, kind: str, image: ImageData, png_level: int = PNG_LEVEL) -> None:
-    """Writes an image, whole or not at all: PNG and TIFF without loss, JPEG (4:4:4) and WebP of quality 95.
+    """Writes an image, whole or not at all: PNG and TIFF without loss, JPEG, AVIF (4:4:4) and WebP of quality 95.
 
     Args:
         path: Where to.
@@ -72,8 +80,8 @@ def write_image(path: str | os.PathLike, kind: str, image: ImageData, png_level:
     begin_work(path)
     with written_whole(path) as temporary:
         try:
-            if kind == 'bmp':
-                _write_bmp(temporary, image.pixels)
+            if kind in _PLAIN:
+                _write_plain(temporary, kind, image)
                 return
             _save(temporary, kind, image, png_level)
             _check_readable(temporary, kind, image.pixels.shape)
@@ -91,9 +99,10 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes an image, H x W or H x W x 3 in BGR, uint8 or uint16, as PNG without more: whole or not at all."""
     begin_work(path)
     rgb = image[..., None] if image.ndim == 2 else image[..., ::-1]
-    content = _from_array(rgb).pngsave_buffer(keep='none', **_PNG)
+    content = io.BytesIO(_from_array(rgb).pngsave_buffer(keep='none', **_PNG))
+    remove_png_resolution(content)
     with written_whole(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(content.getbuffer())
 
 
 def _from_array(pixels: np.ndarray) -> pyvips.Image:
@@ -105,20 +114,32 @@ def _from_array(pixels: np.ndarray) -> pyvips.Image:
 
 def _save(path: Path, kind: str, image: ImageData, png_level: int) -> None:
     height, width = image.pixels.shape[:2]
-    vips = _from_array(image.pixels).copy(xres=image.resolution[0], yres=image.resolution[1])
+    across, down = image.resolution or (1, 1)
+    vips = _from_array(image.pixels).copy(xres=across, yres=down)
     if image.icc:
         vips.set_type(pyvips.GValue.blob_type, 'icc-profile-data', image.icc)
+    if image.xmp:
+        vips.set_type(pyvips.GValue.blob_type, 'xmp-data', suited_xmp(image.xmp, height, width))
     if image.exif and kind != 'tiff':
         vips.set_type(pyvips.GValue.blob_type, 'exif-data', _exif_bytes(image.exif, height, width))
+    if not image.resolution:
+        vips.set_type(pyvips.GValue.gstr_type, 'resolution-unit', 'none')
     options: dict[str, Any] = _OPTIONS[kind]
     if kind == 'png':
         options = options | dict(compression=png_level)
     if kind == 'tiff':
         options = options | dict(bigtiff=image.pixels.nbytes > _CLASSIC_TIFF)
-    getattr(vips, f'{kind}save')(os.fsencode(path), **options)  # not by a name with options in brackets
-    if image.exif and kind == 'tiff':
-        _set_size(image.exif, height, width)
-        add_exif_to_tiff(path, image.exif)
+    # libvips makes EXIF where there is none, which only some formats need to say their resolution.
+    has_exif = image.exif or (image.resolution and kind not in ('png', 'tiff'))
+    save = getattr(vips, _SAVERS[kind])
+    save(os.fsencode(path), keep='exif|icc|xmp' if has_exif else 'icc|xmp', **options)  # not by a name with options in brackets
+    if kind == 'png' and not image.resolution:
+        with path.open('r+b') as file:
+            remove_png_resolution(file)
+    if kind == 'tiff' and (image.exif or not image.resolution):
+        if image.exif:
+            _set_size(image.exif, height, width)
+        rewrite_directory(path, image.exif, image.resolution is not None)
 
 
 def _set_size(exif: Image.Exif, height: int, width: int) -> None:
@@ -134,9 +155,14 @@ def _exif_bytes(exif: Image.Exif, height: int, width: int) -> bytes:
     return content if content.startswith(b'Exif\0\0') else b'Exif\0\0' + content
 
 
-def _write_bmp(path: Path, pixels: np.ndarray) -> None:
+def _write_plain(path: Path, kind: str, image: ImageData) -> None:
+    pixels = image.pixels
+    if kind != 'bmp':
+        write_netpbm(path, pixels.repeat(3, 2) if kind == 'ppm' and pixels.shape[2] == 1 else pixels)
+        return
     buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, 'bmp')
+    dots_an_inch = tuple(25.4 * size for size in image.resolution or (0, 0))
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, 'bmp', dpi=dots_an_inch)
     path.write_bytes(buffer.getbuffer())
 
 
@@ -152,6 +178,6 @@ def _check_readable(path: Path, kind: str, shape: tuple[int, int, int]) -> None:
         image.avg()
     except pyvips.Error as error:
         raise VapsrError(f'what was written cannot be read again ({vips_reason(error)}): is the disk full?') from None
-    bands = shape[2] + 2 * (kind == 'webp' and shape[2] < 3)  # WebP has no grey
+    bands = shape[2] + 2 * (kind in ('webp', 'avif') and shape[2] < 3)  # which have no grey
     if (image.height, image.width, image.bands) != (*shape[:2], bands):
         raise VapsrError(f'what was written reads as {image.width}x{image.height} pixels of {image.bands} channels')

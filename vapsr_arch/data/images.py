@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from vapsr_arch.data.image_files import Header, check_memory, is_usable, read_image
+from vapsr_arch.data.image_files import Header, is_usable, read_image
 from vapsr_arch.data.image_process import ImageProcess
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.memory import check_memory
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is reported once, by us
 _PNG_START, _JPEG_START = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'

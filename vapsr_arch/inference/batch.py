@@ -12,13 +12,13 @@ from typing import NamedTuple, TypeVar
 from tqdm import tqdm
 
 from vapsr_arch.data.image_canvas import is_kept_on_disk, pixels_on_disk
-from vapsr_arch.data.image_files import Header, ImageData, check_memory, read_header, read_image
+from vapsr_arch.data.image_files import Header, ImageData, read_header, read_image
 from vapsr_arch.data.image_formats import STREAMED, is_lossy
 from vapsr_arch.data.image_writing import PNG_LEVEL, check_fits, write_image
 from vapsr_arch.errors import VapsrError, raise_faults
 from vapsr_arch.inference.jobs import Job
 from vapsr_arch.inference.upscaler import Upscaler
-from vapsr_arch.memory import available_memory
+from vapsr_arch.memory import available_memory, check_memory
 from vapsr_arch.weights.names import default_weights
 
 _Result = TypeVar('_Result')
