@@ -127,7 +127,7 @@ def _metavar(parameter: Any, annotation: Any) -> str:
 
 def _parameter(parameter: Any, annotation: Any) -> tuple[str, str, str]:
     """Name, default and meaning of an argument or an option."""
-    metavar = _metavar(parameter, annotation)
+    metavar = _metavar(parameter, annotation).replace('|', ' or ')  # GitHub and mkdocs read \| in code differently
     options = [f'`{option}`' for option in parameter.opts]
     name = f'`{metavar}`' if parameter.param_type_name == 'argument' else f'{", ".join(options)} `{metavar}`'
     default = '' if str(parameter.default) in ('None', 'False', '', '()') else f'`{parameter.default}`'

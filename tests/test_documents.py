@@ -68,5 +68,5 @@ def test_the_site_has_every_page() -> None:
     """`make docs` would fail, too; this is found without mkdocs."""
     text = (REPOSITORY / 'mkdocs.yml').read_text(encoding='utf-8')
     pages = set(re.findall(r'\b(\w+\.md)$', text, re.MULTILINE))
-    assert {page.name for page in PAGES if page.parent.name == 'docs'} == pages - {'index.md', 'shipped_weights.md'}
+    assert {page.name for page in PAGES if page.parent == REPOSITORY / 'docs'} == pages - {'index.md', 'shipped_weights.md'}
     assert yaml.safe_load(re.sub(r'!!python\S*', '', text))['strict']
