@@ -40,6 +40,7 @@ setup(
         'demo': ['scikit-image', 'matplotlib'],
         'metrics': ['pyiqa'],
         'export': ['onnx', 'onnxruntime', 'openvino'],
+        'ncnn': ['ncnn', 'pnnx'],
         'spandrel': ['spandrel'],
         'test': ['pytest', 'pytest-xdist', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel', 'tifffile',
                  'jsonschema', 'triton; sys_platform == "linux"'],  # torch's builds for GPUs bring it, that for CPUs does not

@@ -180,7 +180,7 @@ def test_the_check_refuses(wrong: Callable[[Tensor], Tensor]) -> None:
 
 
 @pytest.mark.parametrize(('arguments', 'code', 'words'), [
-    ((), 2, 'nothing to write: give -o FILE.onnx'),
+    ((), 2, 'nothing to write: give -o FILE.onnx, --openvino DIR, --ncnn DIR'),
     (('-o', 'a.pth'), 2, 'a.pth: the name must end in .onnx'),
     (('--torch-export', 'a.onnx'), 2, 'a.onnx: the name must end in .pt2'),
     (('--torch-export', 'a.pt2', '--scale', '3'), 1, 'VapSR.pth holds a VapSR for x4, not x3'),

@@ -17,6 +17,8 @@ def export(
     out: Annotated[Path | None, typer.Option('-o', '--out', metavar='FILE.onnx', help='The ONNX file.')] = None,
     openvino: Annotated[Path | None, typer.Option(metavar='DIR', help="Write OpenVINO's files, too, named as the weights "
                                                   'are.')] = None,
+    ncnn: Annotated[Path | None, typer.Option(metavar='DIR', help="Write ncnn's files, too, for Upscayl and "
+                                              'realesrgan-ncnn-vulkan; weights are stored in fp16.')] = None,
     torch_export: Annotated[Path | None, typer.Option(metavar='FILE.pt2', help='Write a file of torch.export, too.')] = None,
     fp16: Annotated[bool, typer.Option('--fp16', help='Compute in fp16 inside the ONNX file; store the weights in fp16 in '
                                        "OpenVINO's. Images stay float32.")] = False,
@@ -29,8 +31,8 @@ def export(
     force: Annotated[bool, typer.Option('--force', help='Replace files that are there.')] = False,
 ) -> None:
     """Write a network for other programs; batch, height and width are dynamic, and each file is compared with torch first."""
-    if not (out or openvino or torch_export):
-        raise OptionsError('nothing to write: give -o FILE.onnx, --openvino DIR or --torch-export FILE.pt2')
+    if not (out or openvino or ncnn or torch_export):
+        raise OptionsError('nothing to write: give -o FILE.onnx, --openvino DIR, --ncnn DIR or --torch-export FILE.pt2')
     for path, suffix in ((out, '.onnx'), (torch_export, '.pt2')):
         if path and path.suffix != suffix:
             raise OptionsError(f'{path}: the name must end in {suffix}')
@@ -39,27 +41,42 @@ def export(
     from vapsr_arch.weights.names import find_weights
     source = find_weights(weights or checkpoint_of(opt))
     folder_file = openvino and openvino / f'{source.stem}.xml'
-    there = [path for path in (out, folder_file, folder_file and folder_file.with_suffix('.bin'), torch_export)
-             if path and path.exists()]
-    if there and not force:
-        raise VapsrError(f'{" and ".join(map(str, there))} exists: choose another name, or add --force to replace it')
+    if not force:
+        _check_free(out, folder_file, folder_file and folder_file.with_suffix('.bin'), torch_export)
     needed = ['onnx', 'onnxruntime'] * bool(out) + ['onnx', 'openvino'] * bool(openvino)
     missing = [name for name in dict.fromkeys(needed) if importlib.util.find_spec(name) is None]
     if missing:
         raise VapsrError(f'this export needs {" and ".join(missing)}: `pip install {" ".join(missing)}`')
+    if ncnn and not all(map(importlib.util.find_spec, ('ncnn', 'pnnx'))):
+        raise VapsrError("--ncnn needs ncnn and pnnx: `pip install 'vapsr_arch[ncnn]'`, or `pip install ncnn pnnx`")
 
     if source.suffix == '.onnx':
         raise VapsrError(f'{source} is an ONNX file already: give the checkpoint')
     from vapsr_arch.engines.graphs import metadata
     from vapsr_arch.export import files as exports
+    from vapsr_arch.export import ncnn_files
     from vapsr_arch.weights.networks import build_network
     network = described_network(str(source), opt, plugin, scale, param_key, print) \
         or build_network(source, scale, param_key, log=print)
+    param = ncnn and ncnn / f'{ncnn_files.ncnn_name(source.stem, network.scale)}.param'
+    if param and not force:
+        _check_free(param, param.with_suffix('.bin'))
     facts = metadata(network, source, 'fp16' if fp16 else 'fp32')
     if out:
         print(f'{out}: within {exports.export_onnx(network, out, facts, fp16, opset):.1e} of torch')
     if folder_file:
         print(f'{folder_file}: within {exports.export_openvino(network, folder_file, facts, fp16):.1e} of torch')
+    if param:
+        difference, approximation = ncnn_files.export_ncnn(network, param)
+        print(f'{param}: within {difference:.1e} of torch' + (
+            f', with the approximation of GELU that GPUs take within {approximation:.1e}' if approximation is not None else ''))
     if torch_export:
         facts['precision'] = 'fp32'
         print(f'{torch_export}: within {exports.export_torch(network, torch_export, facts):.1e} of torch')
+
+
+def _check_free(*paths: Path | None) -> None:
+    """Raises VapsrError where one of the files exists."""
+    there = [path for path in paths if path and path.exists()]
+    if there:
+        raise VapsrError(f'{" and ".join(map(str, there))} exists: choose another name, or add --force to replace it')
