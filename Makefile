@@ -33,7 +33,7 @@ $(VENV)/installed: constraints.txt setup.py pyproject.toml tools/basicsr_wheel.p
 	@echo "3/4 BasicSR, a wheel built from its source"
 	@wheel=$$($(BIN)/python tools/basicsr_wheel.py) && $(PIP) "$$wheel"
 	@echo "4/4 everything else"
-	@$(PIP) --no-build-isolation -e '.[app,benchmark,demo,export,test]'
+	@$(PIP) --no-build-isolation -e '.[app,benchmark,demo,export,ncnn,test]'
 	@touch $@
 
 demo: install
