@@ -61,8 +61,9 @@ class Browser:
         if self._session and not method.startswith(('Target.', 'Browser.')):
             message['sessionId'] = self._session
         os.write(self._to, json.dumps(message).encode() + b'\0')
+        end = time.monotonic() + _PATIENCE
         while True:
-            answer = self._next()
+            answer = self._next(end)
             if answer.get('id') == self._number:
                 assert 'error' not in answer, answer
                 return answer['result']
@@ -85,8 +86,9 @@ class Browser:
 
     def wait_for(self, happened: Callable[[], Any]) -> None:
         """Reads events until something has happened."""
+        end = time.monotonic() + _PATIENCE
         while not happened():
-            self._next()
+            self._next(end)
 
     def choose(self, selector: str, *files: Path) -> None:
         """Gives files to an input of the page."""
@@ -111,8 +113,7 @@ class Browser:
         os.close(self._from)
         self._process.wait(_PATIENCE)
 
-    def _next(self) -> dict[str, Any]:
-        end = time.monotonic() + _PATIENCE
+    def _next(self, end: float) -> dict[str, Any]:
         while b'\0' not in self._rest:
             assert select.select([self._from], [], [], max(0, end - time.monotonic()))[0], 'Chromium does not answer'
             more = os.read(self._from, 2**20)

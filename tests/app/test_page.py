@@ -118,7 +118,8 @@ def test_cancelling(browser: Browser, images: list[Path], monkeypatch: pytest.Mo
         browser.run("document.querySelector('#stop').click()")
         browser.wait("document.querySelector('#status').textContent.includes('Cancelled.')")
     end_of_tile.set()
-    browser.run("document.querySelector('#start').click()")
+    # The page takes clicks again a moment after that.
+    browser.wait("!document.querySelector('#doing .hide') || (document.querySelector('#start').click(), false)")
     browser.wait(f'{FACTS}.length == 1')
     assert not browser.complaints
 
