@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,8 @@ def _convert(network: nn.Module, converted: Path, param: Path) -> None:
     script = converted.with_suffix('.pt')
     shapes = [f'[1,3,{height},{width}]' for height, width in ((side, side + 8), (side + 8, side + 20))]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # the trace leaves out the checks of the input's size
             torch.jit.trace(network.eval(), torch.rand(1, 3, side, side + 8), check_trace=False).save(str(script))
         # Two shapes tell pnnx which dimensions vary. It writes other files, too, all beside the script.
         done = subprocess.run(
