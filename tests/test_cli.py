@@ -46,6 +46,7 @@ class Interrupting(importlib.abc.MetaPathFinder):
         if name == {module!r}:
             sys.meta_path.remove(self)
             os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell inherits that it is ignored
 sys.meta_path.insert(0, Interrupting())
 sys.argv = ['vapsr', *{arguments!r}]
 from vapsr_arch.__main__ import run

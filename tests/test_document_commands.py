@@ -76,7 +76,7 @@ def _parse(words: list[str]) -> None:
     elif program == 'python':
         assert importlib.util.find_spec(rest[1]) if rest[0] == '-m' else (REPOSITORY / rest[0]).is_file(), words
     else:
-        assert program in ('pip', 'uv', '.', 'git', 'cd'), f'{words}: not a command that this test knows'
+        assert program in ('pip', 'uv', '.', 'git', 'cd', 'export'), f'{words}: not a command that this test knows'
 
 
 @pytest.fixture(scope='module')

@@ -16,7 +16,7 @@ import torch
 from vapsr_arch.archs.bsrn_arch import BSRN
 from vapsr_arch.archs.vapsr_arch import VapSR
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.weights import allowance, pickles
+from vapsr_arch.weights import allowance, checkpoints, pickles
 from vapsr_arch.weights.checkpoints import read_weights
 from vapsr_arch.weights.networks import build_network, load_into
 
@@ -169,6 +169,7 @@ def test_a_network_far_larger_than_its_file_is_not_built() -> None:
 def test_blocks_that_consist_of_names_are_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """One small tensor makes a block of forty layers; a file has room for a million of them."""
     monkeypatch.setattr(allowance, '_MAX_TENSORS', 300)
+    monkeypatch.setattr(checkpoints, '_FEW', 20)
     torch.save(BSRN(num_feat=16, num_block=1).state_dict()
                | dict.fromkeys((f'B{number}.c5.weight' for number in range(2, 12)), torch.zeros(1)), 'w.pth')
     assert refused_by_build('w.pth') == 'w.pth: a network of such layers would be far larger than the file'

@@ -14,6 +14,8 @@ from typing import Any
 import basicsr.data
 import basicsr.models
 import basicsr.utils
+import torch
+from basicsr.utils.dist_util import get_dist_info
 
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.pipeline import loaders, logs
@@ -56,6 +58,8 @@ def make_exp_dirs(opt: dict[str, Any]) -> None:
     if shutil.disk_usage(next(parent for parent in folder.parents if parent.is_dir())).free < _ROOM_OF_A_TEST:
         raise VapsrError(f'{folder}: less than {_ROOM_OF_A_TEST // 10**6} MB is free: make room')
     basicsr.utils.make_exp_dirs(opt)
+    if get_dist_info()[1] > 1:
+        torch.distributed.barrier()  # the first process renames a folder that is there: no other writes images before
     logs.begin_file(opt['path']['log'])
 
 

@@ -17,6 +17,7 @@ from vapsr_arch.weights.unwrapping import PARALLEL, Holder, asked_for, find_hold
 
 _MAX_HEADER = 2**24  # bytes of a safetensors file's header; of a network with 10,000 tensors it has 2**20
 _GAPS = 10  # numbered layers without weights, such as activations, for each with weights
+_FEW = 400  # names of tensors, of which each can stand for forty; the authors' checkpoints have up to 346
 _MAX_TRIALS = 200  # dictionaries and prefixes; a checkpoint has some ten
 _SHOWN = 60  # characters of a name in a sentence
 
@@ -129,7 +130,8 @@ def _best(path: str | os.PathLike, holders: list[Holder], make: Callable[[Any], 
         tensors = _tensors(path, holder, make)
         plain = without_parallel(tensors)
         for naming in itertools.chain([plain], namings(tensors) if fits else ()):
-            with allowance:
+            # The allowance has torch import its compiler, which takes a second; few names make few layers, tried without memory.
+            with allowance if len(naming[0]) > _FEW else contextlib.nullcontext():
                 fit = fits(naming[0]) if fits else 1
             if fit > best_fit and (best is None or fit == 1 or best[0] is holder):
                 best, best_fit = (holder, *naming), fit
