@@ -171,13 +171,13 @@ def _measured(benchmark: Benchmark, of: dict[str, Entry]) -> list[str]:
 def _differences(row: Row, entry: Entry) -> Iterator[tuple[str, str, str, float | None]]:
     """Of each published figure that was measured: what, measured, published, and PSNR's difference in dB."""
     given = dict(entry.published)
-    if not given and (known := published(row.network, row.scale, row.parameters)):
+    if not given and row.parameters and (known := published(row.network, row.scale, row.parameters)):
         given = {name: values[0] for name, values in known['sets'].items()}
     for name, figure in given.items():
-        if name == 'parameters':
+        if name == 'parameters' and row.parameters:
             yield 'parameters [M]', f'{row.parameters / 1e6:.3f}', f'{figure:.3f}', None
-        elif name == 'activations':
-            yield 'activations [M]', f'{row.activations / 1e6:.2f}' if row.activations else '', f'{figure:.2f}', None
+        elif name == 'activations' and row.activations:
+            yield 'activations [M]', f'{row.activations / 1e6:.2f}', f'{figure:.2f}', None
         elif row.scores.get(name):
             psnr = row.scores[name]['psnr']
             yield name, f'{psnr:.2f}', f'{figure:.2f}', round(psnr - figure, 2) + 0.0
@@ -202,7 +202,8 @@ def _beside_published(benchmark: Benchmark, of: dict[str, Entry]) -> list[str]:
 
 def page(benchmarks: list[Benchmark], of: dict[tuple[str, int], Entry], absent: list[str]) -> str:
     """docs/leaderboard.md."""
-    lines = ['# Leaderboard of efficient super-resolution', '', '```', 'make leaderboard', '```', '',
+    lines = ['# Leaderboard of efficient super-resolution', '',
+             '<!-- parse: it takes an hour -->', '```', 'make leaderboard', '```', '',
              'measures every network here on the same images by the same rules, on one machine, and writes this page; nothing in '
              'it is written by hand. [What the columns are](compare.md#what-the-columns-are).', '']
     for benchmark in sorted(benchmarks, key=lambda one: -one.scale):
