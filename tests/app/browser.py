@@ -84,6 +84,10 @@ class Browser:
                    f'value ? done(value) : setTimeout(look, 20); }}; look(); }})')
         return self.run(looking)
 
+    def click(self, selector: str) -> None:
+        """Clicks an element as soon as it is there: Gradio draws its elements again now and then."""
+        self.wait(f'(found => found && (found.click(), true))(document.querySelector({selector!r}))')
+
     def wait_for(self, happened: Callable[[], Any]) -> None:
         """Reads events until something has happened."""
         end = time.monotonic() + _PATIENCE

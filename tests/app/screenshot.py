@@ -24,7 +24,7 @@ def main(out: Path, width: int = 1400, height: int = 900) -> None:
         browser.wait("document.querySelector('#files input[type=file]')")
         browser.choose('#files input[type=file]', photograph)
         browser.wait("document.querySelector('#files .file')")
-        browser.run("document.querySelector('#start').click()")
+        browser.click('#start')
         browser.wait("document.querySelector('#status .fact') && "
                      "[...document.querySelectorAll('#slider img')].filter(image => image.naturalWidth).length == 2 && "
                      "document.querySelector('#doing .hide')")

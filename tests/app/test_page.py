@@ -77,7 +77,7 @@ def images(tmp_path: Path) -> list[Path]:
 def test_images_are_upscaled(served: Served, browser: Browser, images: list[Path], tiny_weights: Path, tmp_path: Path) -> None:
     browser.choose('#files input[type=file]', *images)
     browser.wait("document.querySelectorAll('#files .file').length == 4")
-    browser.run("document.querySelector('#start').click()")
+    browser.click('#start')
     assert browser.wait(f'{FAULTS}.length == 2 && {FAULTS}') == [
         'text.png is not an image, or of an unknown format',
         'large.png: 100x101 pixels are 0.0101 megapixels, and at most 0.01 are taken here: make it smaller, or use the command '
@@ -113,13 +113,13 @@ def test_cancelling(browser: Browser, images: list[Path], monkeypatch: pytest.Mo
         patch.setattr(page, 'upscale_upload', in_two_tiles)
         browser.choose('#files input[type=file]', images[0])
         browser.wait("document.querySelectorAll('#files .file').length == 1")
-        browser.run("document.querySelector('#start').click()")
+        browser.click('#start')
         browser.wait("document.querySelector('#doing').textContent.includes('1 of 1: deep.png')")
-        browser.run("document.querySelector('#stop').click()")
+        browser.click('#stop')
         browser.wait("document.querySelector('#status').textContent.includes('Cancelled.')")
     end_of_tile.set()
     # The page takes clicks again a moment after that.
-    browser.wait("!document.querySelector('#doing .hide') || (document.querySelector('#start').click(), false)")
+    browser.wait("!document.querySelector('#doing .hide') || (document.querySelector('#start')?.click(), false)")
     browser.wait(f'{FACTS}.length == 1')
     assert not browser.complaints
 
