@@ -59,7 +59,8 @@ def download(folder: Path) -> Path:
     pip('download', '--no-deps', '--no-binary', 'basicsr', '--use-pep517', '--no-build-isolation', '--dest', folder,
         '-r', folder / 'requirements.txt', path=backend.parent)
     with tarfile.open(folder / 'basicsr-1.4.2.tar.gz') as archive:
-        archive.extractall(folder, filter='data')
+        # Python 3.10.11, 3.11.3 and older have no filters; the archive's sum is checked.
+        archive.extractall(folder, **({'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}))
     return folder / 'basicsr-1.4.2'
 
 

@@ -55,7 +55,7 @@ def peak_growth(run: Callable[[], object]) -> int | None:
     meanwhile counts.
 
     Returns:
-        The bytes; None where the system does not tell, and nothing was run.
+        The bytes; None where the system does not report them, and nothing was run.
     """
     if not os.access(CLEAR_REFS, os.W_OK):
         return None

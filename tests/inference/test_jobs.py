@@ -77,7 +77,7 @@ def test_suffix_and_format(files: Callable[..., None]) -> None:
 
 def test_a_name_that_tells_no_format_needs_one(files: Callable[..., None]) -> None:
     files('a')
-    with pytest.raises(VapsrError, match='tells no format'):
+    with pytest.raises(VapsrError, match='names no format'):
         _names('a')
     assert _names('a', kind='png') == {'a': 'out/a.png'}
 

@@ -218,8 +218,8 @@ def test_faults_are_named_in_the_order_of_the_images(folder: Path, upscale: Call
     monkeypatch.setattr(image_writing, '_save', fail_at_first)
     result = upscale('in', '-o', 'out')
     assert result.code == 1 and _names() == {'2.png'}
-    told = result.err[result.err.index('2 of 3 images failed'):].splitlines()
-    assert told[1].strip() == 'out/0.png: No space left on device' and told[2].strip().startswith('in/1.png cannot be read')
+    lines = result.err[result.err.index('2 of 3 images failed'):].splitlines()
+    assert lines[1].strip() == 'out/0.png: No space left on device' and lines[2].strip().startswith('in/1.png cannot be read')
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
@@ -233,8 +233,8 @@ def test_stopping_leaves_whole_files_only(number: int, folder: Path, tiny_weight
     while process.poll() is None and len(list(Path('out').glob('[0-9]*'))) < 2:
         time.sleep(0.01)
     process.send_signal(number)
-    told = process.communicate()[1]
-    assert process.returncode == 128 + number and b'Traceback' not in told
+    lines = process.communicate()[1]
+    assert process.returncode == 128 + number and b'Traceback' not in lines
     assert 2 <= len(_names()) < 102
     for name in _names():
         assert read_image(f'out/{name}').pixels.shape[2] == 3

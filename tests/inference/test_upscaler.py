@@ -217,8 +217,8 @@ def test_networks_that_do_not_upscale_are_refused(network: nn.Module, scale: int
     RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried ..."),
     torch.OutOfMemoryError('CUDA out of memory.'), MemoryError()], ids=repr)
 def test_out_of_memory_halves_the_tile(error: Exception, upscale: Callable[..., np.ndarray], tiny_weights: Path) -> None:
-    image, told = photograph(130, 140, 0), []
-    upscaler = Upscaler(tiny_weights, device='cpu', tile=100, log=told.append)
+    image, messages = photograph(130, 140, 0), []
+    upscaler = Upscaler(tiny_weights, device='cpu', tile=100, log=messages.append)
     engine = upscaler.engine
 
     class Cramped(_Plain):
@@ -231,9 +231,9 @@ def test_out_of_memory_halves_the_tile(error: Exception, upscale: Callable[..., 
     upscaler.engine = Cramped()
     expected = upscale(image)
     assert np.abs(upscaler(image).astype(int) - expected).max() <= 1
-    assert [message.split(':')[0] for message in told] == ['memory ran out'] * 2 and '25 pixels' in told[-1]
+    assert [message.split(':')[0] for message in messages] == ['memory ran out'] * 2 and '25 pixels' in messages[-1]
     upscaler(image)
-    assert len(told) == 2  # it keeps to the smaller tile
+    assert len(messages) == 2  # it keeps to the smaller tile
 
 
 def test_without_memory_for_anything_it_says_so(plain: Upscaler, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ class OfferedWeights:
     Args:
         given: Names or files of weights, as for `Upscaler`. They are loaded at once, which shows their scale.
         device: Where to run, as for `Upscaler`.
-        log: What is told which weights of a checkpoint are taken, and of smaller tiles.
+        log: As for `Upscaler`.
 
     Attributes:
         scales: The scales that there are weights for, ascending.

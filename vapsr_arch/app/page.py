@@ -108,8 +108,8 @@ def make_page(offered: OfferedWeights, jobs: Jobs, max_megapixels: float) -> gr.
     scale, name = offered.first
     with gr.Blocks(title='VapSR', analytics_enabled=False, delete_cache=(_CLEANING, _KEPT)) as page:
         results = gr.State(delete_callback=remove)
-        gr.HTML('<h1>VapSR</h1><p>Upscales images where this page comes from: they are sent nowhere else, and the files are '
-                'removed some time after the page is closed.</p>', elem_id='head')
+        gr.HTML('<h1>VapSR</h1><p>Images are upscaled on the computer that serves this page and are sent nowhere else; their '
+                'files are removed some time after the page is closed.</p>', elem_id='head')
         with gr.Row(elem_id='all'):
             with gr.Column(scale=2, min_width=300):
                 files = gr.File(label='Images', file_count='multiple', file_types=sorted(SUFFIXES), height=190, elem_id='files')

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vapsr_arch.data.image_canvas import is_kept_on_disk, pixels_on_disk
-from vapsr_arch.data.image_files import ImageData, check_memory, read_header, read_image
+from vapsr_arch.data.image_canvas import pixels_on_disk
+from vapsr_arch.data.image_files import ImageData, read_header
 from vapsr_arch.data.image_writing import check_fits, write_image
 from vapsr_arch.data.matlab_resize import imresize
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.inference.batch import read_to_upscale
 from vapsr_arch.inference.upscaler import Upscaler
 from vapsr_arch.memory import is_out_of_memory
 
@@ -55,11 +56,8 @@ def upscale_upload(image: Path, weights: str, upscaler: Upscaler, folder: Path, 
     if megapixels > max_megapixels:
         raise VapsrError(f'{image}: {header.width}x{header.height} pixels are {megapixels:.3g} megapixels, and at most '
                          f'{max_megapixels:g} are taken here: make it smaller, or use the command vapsr upscale')
-    scale, bytes_a_pixel = upscaler.scale, (4 if header.has_alpha else 3) * (2 if header.is_16bit else 1)
-    on_disk = is_kept_on_disk('png', header.height * header.width * scale ** 2 * bytes_a_pixel)
-    if not on_disk:
-        check_memory(header.height, header.width, bytes_a_pixel * (1 + scale ** 2), image)
-    original = read_image(image)
+    scale = upscaler.scale
+    original, on_disk = read_to_upscale(image, 'png', scale)
     height, width, channels = original.pixels.shape
     shape = scale * height, scale * width, channels
     check_fits('png', *shape[:2], original)

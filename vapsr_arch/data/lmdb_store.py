@@ -81,7 +81,7 @@ def _write(folder: Path, recipe: dict[str, Any], shapes: dict[Path, tuple[int, i
     transaction.commit()
     environment.sync(True)
     environment.close()
-    (folder / 'lock.mdb').unlink()  # for writers; readers are told not to lock
+    (folder / 'lock.mdb').unlink()  # for writers; readers do not lock
     (folder / 'meta_info.txt').write_text(''.join(_meta_info(shapes)), encoding='utf-8')
     (folder / RECIPE).write_text(json.dumps(recipe) + '\n', encoding='utf-8')
 

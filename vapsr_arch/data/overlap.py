@@ -11,7 +11,7 @@ import numpy as np
 _WIDTH = 16  # pixels of a window, a power of 2
 _CHOSEN_BITS = 5  # one window in 32 is chosen
 _ROWS = 40
-_FEWEST = 8  # windows that tell an image from others; a plain one has none
+_FEWEST = 8  # windows that distinguish an image from others; a plain one has none
 _MULTIPLIER = 0x9E3779B97F4A7C15
 
 

@@ -32,7 +32,7 @@ class Prefetcher:
 class CUDAPrefetcher(Prefetcher):
     """Copies the next batch to the GPU, in a stream of its own, while this one is worked on; for pinned memory.
 
-    basicsr/data/prefetch_dataloader.py:118 does not tell the allocator that the batch is used in another stream, so that
+    basicsr/data/prefetch_dataloader.py:118 does not let the allocator know that the batch is used in another stream, so that
     its memory may be written to while it is read.
     """
 

@@ -70,7 +70,7 @@ def load_engine(weights: str | os.PathLike | nn.Module, *, scale: int | None = N
             network fails in a short type on a small image, a warning says so and it computes in float32.
         engine: `torch`; `compile`, torch.compile, which takes its time at the first image; `openvino` or `onnxruntime`,
             which compute on the CPU.
-        log: What is told which weights are taken from a checkpoint, as for `build_network`.
+        log: Is called with a line that says which weights of a checkpoint are taken, as for `build_network`.
 
     Raises:
         VapsrError: There are no such weights, they are for another scale, or this machine or this installation cannot run

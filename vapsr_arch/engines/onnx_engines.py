@@ -14,7 +14,7 @@ from vapsr_arch.archs.common.checks import check_input
 from vapsr_arch.engines.graph_files import KEYS, check_graph, numbers_of
 from vapsr_arch.errors import VapsrError
 
-PROBE = 64  # height and width of the image that tells a foreign model's scale
+PROBE = 64  # height and width of the image that shows a foreign model's scale
 
 
 class _OnnxEngine:

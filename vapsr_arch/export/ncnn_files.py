@@ -73,7 +73,7 @@ def _convert(network: nn.Module, converted: Path, param: Path) -> None:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')  # the trace leaves out the checks of the input's size
             torch.jit.trace(network.eval(), torch.rand(1, 3, side, side + 8), check_trace=False).save(str(script))
-        # Two shapes tell pnnx which dimensions vary. It writes other files, too, all beside the script.
+        # From two shapes pnnx sees which dimensions vary. It writes other files, too, all beside the script.
         done = subprocess.run(
             [pnnx.EXEC_PATH, script.name, f'inputshape={shapes[0]}', f'inputshape2={shapes[1]}', 'fp16=1',
              f'ncnnparam={converted.name}', f'ncnnbin={converted.stem}.bin'],

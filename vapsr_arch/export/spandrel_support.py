@@ -8,7 +8,7 @@ Two lines, before the program loads its first network:
 From then on `spandrel.ModelLoader().load_from_file('VapSR_X4.pth')` gives a network of this package, from `.pth` and
 `.safetensors`. For ComfyUI, a file in `custom_nodes` with these lines and `NODE_CLASS_MAPPINGS = {}` does.
 
-spandrel tells networks by their weights alone. Those of PAN are the same for x2 and x3: they load as x2, so that a PAN for
+spandrel recognises networks by their weights alone. Those of PAN are the same for x2 and x3: they load as x2, so that a PAN for
 x3 cannot be used this way.
 """
 
@@ -55,7 +55,7 @@ class NetworkArchitecture(Architecture[nn.Module]):
         try:
             with torch.device('meta'):
                 return mismatch(self._network(**arguments), state_dict) is None
-        except ValueError:  # the shapes tell arguments that no such network has
+        except ValueError:  # the shapes give arguments that no such network has
             return False
 
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[nn.Module]:

@@ -109,9 +109,36 @@ def suited_weights(jobs: Sequence[Job], scale: int | None = None) -> dict[Job, P
     return chosen
 
 
+def read_to_upscale(source: Path, kind: str, scale: int) -> tuple[ImageData, bool]:
+    """Reads an image whose result the memory can hold, or the disk.
+
+    Args:
+        source: The image's file.
+        kind: The format of the result, of `FORMATS`.
+        scale: How many times as high and as wide the result is.
+
+    Returns:
+        The image, and whether its result is kept on the disk: see `data.image_canvas`.
+
+    Raises:
+        VapsrError: It cannot be read, or memory does not suffice.
+    """
+    header = read_header(source)
+    size = _bytes_a_pixel(header)
+    on_disk = is_kept_on_disk(kind, header.height * header.width * size * scale ** 2)
+    if not on_disk:
+        check_memory(header.height, header.width, size * (1 + scale ** 2), source,
+                     '' if kind in STREAMED else f': take --format {" or ".join(sorted(STREAMED))}, which need less')
+    return read_image(source), on_disk
+
+
 def say(message: str) -> None:
     """Prints a line to stderr, above a progress bar if there is one."""
     tqdm.write(message, file=sys.stderr)
+
+
+def _read(plan: _Plan) -> tuple[ImageData, bool]:
+    return read_to_upscale(plan.job.source, plan.job.kind, plan.upscaler.scale)
 
 
 def _planned(job: Job, upscaler: Upscaler) -> _Plan:
@@ -140,18 +167,6 @@ def _kept(job: Job, work: Callable[[], _Result], faults: dict[Job, VapsrError]) 
     except Exception as error:  # no image is worth the others'
         faults[job] = VapsrError(f'{job.source}: {type(error).__name__}: {error}; please report it')
     return None
-
-
-def _read(plan: _Plan) -> tuple[ImageData, bool]:
-    """An image, and whether its result is kept on the disk."""
-    job, scale = plan.job, plan.upscaler.scale
-    header = read_header(job.source)  # it may be another file by now
-    size = _bytes_a_pixel(header)
-    on_disk = is_kept_on_disk(job.kind, header.height * header.width * size * scale ** 2)
-    if not on_disk:
-        check_memory(header.height, header.width, size * (1 + scale ** 2), job.source,
-                     '' if job.kind in STREAMED else f': take --format {" or ".join(sorted(STREAMED))}, which need less')
-    return read_image(job.source), on_disk
 
 
 def _upscaled(plan: _Plan, reading: Future, writer: ThreadPoolExecutor, progress: Callable[[float], None],

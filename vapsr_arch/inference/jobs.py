@@ -104,7 +104,7 @@ def _found(given: str, out: Path, recursive: bool) -> Iterator[tuple[Path, Path]
 def _job(source: Path, output: Path, suffix: str, kind: str | None) -> Job:
     ending = FORMATS[kind] if kind else source.suffix
     if not kind and ending.lower() not in OUTPUT_SUFFIXES:
-        raise VapsrError(f'{source}: its name tells no format to write: give --format ({", ".join(FORMATS)})')
+        raise VapsrError(f'{source}: its suffix names no format that is written: give --format ({", ".join(FORMATS)})')
     name = f'{output.stem}{suffix}{ending}'
     if len(os.fsencode(name)) > _LONGEST_NAME:
         raise VapsrError(f'{source}: its output\'s name would be longer than {_LONGEST_NAME} bytes: rename it, or give a shorter '

@@ -31,7 +31,7 @@ def measured(run: Callable[[], object], device: torch.device) -> Use | None:
         device: Where it computes.
 
     Returns:
-        None where the system does not tell.
+        The bytes; None where the system does not report them.
     """
     if device.type == 'cuda':
         before = torch.cuda.memory_allocated(device)

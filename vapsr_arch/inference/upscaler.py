@@ -45,7 +45,7 @@ class Upscaler:
         halo: Pixels of the input that the network sees around a tile. 'full' for all that it looks at, so that tiling
             changes nothing; 'auto' for fewer, which changes next to nothing.
         self_ensemble: Take the mean over the eight flips and rotations, at eight times the cost.
-        log: What is told which weights of a checkpoint are taken, and of smaller tiles.
+        log: Is called with a line that says which weights of a checkpoint are taken, or that tiles become smaller.
 
     Attributes:
         engine: What runs the network.
@@ -141,7 +141,7 @@ class Upscaler:
         return max(_SMALLEST_TILE, side - 2 * self._halo_for(height, width, side))
 
     def _measured_window(self, image: np.ndarray, device: torch.device) -> int | None:
-        """The side of the largest window for the free memory; None where the system does not tell what one takes."""
+        """The side of the largest window for the free memory; None where the system does not report what one takes."""
         def run(seen: np.ndarray) -> None:
             height, width, channels = seen.shape
             whole = next(tiles.tiles(height, width, max(height, width), 0))

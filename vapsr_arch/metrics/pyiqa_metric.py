@@ -70,12 +70,12 @@ def metric_of(metric: str, **arguments: Any) -> nn.Module:
     if metric not in pyiqa.list_models():
         raise OptionsError(f'pyiqa has no metric {metric}{nearest(metric, pyiqa.list_models())}')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    told: TextIO = _Recorder()
-    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+    printed: TextIO = _Recorder()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
             return pyiqa.create_metric(metric, device=torch.device(device), **arguments)
         except Exception as error:  # whatever pyiqa and its networks raise
-            downloads = _DOWNLOAD.findall(told.getvalue())
+            downloads = _DOWNLOAD.findall(printed.getvalue())
             reason = (str(error) or type(error).__name__).splitlines()[0]
             if not downloads:
                 raise VapsrError(f'the metric {metric}: pyiqa cannot build it: {reason}') from None

@@ -22,7 +22,7 @@ def convert(source: str | os.PathLike, out: str | os.PathLike, force: bool = Fal
     Args:
         source: The checkpoint, as for `checkpoints.read_weights`.
         out: The file to write. `.safetensors`, with text about the weights: `network` and its `arguments` as JSON where the
-            weights tell them, `source` and its `source_sha256`, `key` where they lay under one. Or `.pth`: a dictionary
+            weights determine them, `source` and its `source_sha256`, `key` where they lay under one. Or `.pth`: a dictionary
             with the one key `params`.
         force: Whether `out` may be there already.
         param_key: As for `checkpoints.read_weights`: the EMA's weights come first.

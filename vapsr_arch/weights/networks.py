@@ -57,7 +57,7 @@ def build_network(path: str | os.PathLike, scale: int | None = None, param_key: 
         scale: Output size over input size; None for the one that the weights determine. PAN's are the same for x2 and x3.
         param_key: As for `read_weights`: the EMA's weights come first.
         networks: As for `infer`.
-        log: What is told which weights are taken, where a file that is not of the shipped ones has several.
+        log: Is called with a line that says which weights are taken, where a file that is not shipped has several.
 
     Returns:
         One of `networks`, or what spandrel recognises; float32, on the CPU.
