@@ -11,6 +11,7 @@ from vapsr_arch.app.upscaling import sentence, upscale_upload
 from vapsr_arch.data.image_files import ImageData, read_image
 from vapsr_arch.data.image_writing import write_image
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.inference import batch
 from vapsr_arch.inference.upscaler import Upscaler
 
 
@@ -57,7 +58,7 @@ def test_results_of_one_name_are_numbered(upscaler: Upscaler, tmp_path: Path) ->
 def test_a_large_image_is_refused_before_it_is_decoded(upscaler: Upscaler, tmp_path: Path,
                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     image = _written(tmp_path / 'a.png', photograph(40, 50, 0))
-    monkeypatch.setattr(upscaling, 'read_image', None)
+    monkeypatch.setattr(batch, 'read_image', None)
     with pytest.raises(VapsrError) as error:
         upscale_upload(image, 'tiny', upscaler, tmp_path, 0.001, lambda share: None)
     assert sentence(error.value, image) == ('a.png: 50x40 pixels are 0.002 megapixels, and at most 0.001 are taken here: make it '
