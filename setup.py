@@ -35,14 +35,14 @@ setup(
     ],
     extras_require={
         'app': ['gradio>=6.31'],
-        'benchmark': ['fvcore', 'matplotlib'],
+        'benchmark': ['matplotlib'],
         'docs': ['mkdocs-material'],
         'demo': ['scikit-image', 'matplotlib'],
         'metrics': ['pyiqa'],
         'export': ['onnx', 'onnxruntime', 'openvino'],
         'ncnn': ['ncnn', 'pnnx'],
         'spandrel': ['spandrel'],
-        'test': ['pytest', 'pytest-xdist', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'fvcore', 'spandrel', 'tifffile',
+        'test': ['pytest', 'pytest-xdist', 'ruff', 'hypothesis', 'scikit-image', 'matplotlib', 'spandrel', 'tifffile',
                  'jsonschema', 'triton; sys_platform == "linux"'],  # torch's builds for GPUs bring it, that for CPUs does not
     },
     entry_points={'console_scripts': ['vapsr = vapsr_arch.__main__:run']},

@@ -181,7 +181,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     result = vapsr('benchmark', 'VapSR.yml', '-o', 'out')
     assert result.code == 1
-    assert 'vapsr benchmark needs fvcore and matplotlib: install this package with the extra [benchmark]' in result.err
+    assert 'vapsr benchmark needs matplotlib: install this package with the extra [benchmark]' in result.err
 
 
 def test_a_gpu_that_is_not_there_is_one_sentence(benchmarked: Benchmarked, monkeypatch: pytest.MonkeyPatch,

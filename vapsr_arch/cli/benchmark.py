@@ -53,10 +53,9 @@ def benchmark(
     """Test networks on the same images and measure what they cost: table.md, .csv and .tex, results.json, index.html, plots."""
     if crop and len(compare or []) != 1:
         raise OptionsError('--crop X Y W H is the patch of one image: give --compare IMAGE once')
-    missing = [name for name in ('fvcore', 'matplotlib') if importlib.util.find_spec(name) is None]
-    if missing:
-        raise VapsrError(f'vapsr benchmark needs {" and ".join(missing)}: install this package with the extra [benchmark], as '
-                         f'in `pip install --no-build-isolation -c constraints.txt .[benchmark]`')
+    if importlib.util.find_spec('matplotlib') is None:
+        raise VapsrError('vapsr benchmark needs matplotlib: install this package with the extra [benchmark], as in '
+                         '`pip install --no-build-isolation -c constraints.txt .[benchmark]`')
     from vapsr_arch.pipeline.registration import register
     register()
     from vapsr_arch.report.benchmark import OwnSet, Wishes, read_benchmarks

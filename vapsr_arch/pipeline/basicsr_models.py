@@ -1,9 +1,8 @@
 """What BasicSR's own model classes need on today's stack and on CPUs: replacements in the table of `pipeline.patches`."""
 
-import copy
+import contextlib
 import http.client
 import importlib
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from vapsr_arch.archs.common.adapted import bare
+from vapsr_arch.archs.common.operations import input_size, operations
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.models import run_files
 from vapsr_arch.models.resilience import ResilientSRModel
@@ -59,31 +59,13 @@ def print_network(self: Any, net: nn.Module) -> None:
     """Logs a network in a line; its modules go to the log file alone."""
     net = self.get_bare_model(net)
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    counted = multi_adds(net, self.opt['scale']) if net is self.get_bare_model(getattr(self, 'net_g', None)) else None
-    get_root_logger().info(f'Network {type(bare(net)).__name__}: {parameters:,} parameters' + (
-        f', {counted / 1e9:.2f} G multi-adds for an output of 1280x720' if counted else ''))
+    text = f'Network {type(bare(net)).__name__}: {parameters:,} parameters'
+    if net is self.get_bare_model(getattr(self, 'net_g', None)):
+        with contextlib.suppress(Exception):  # whatever a network raises of tensors without values: this is a line of the log
+            multi_adds = operations(net, input_size(self.opt['scale'])).multi_adds
+            text += f', {multi_adds / 1e9:.2f} G multi-adds for an output of 1280x720'
+    get_root_logger().info(text)
     get_root_logger().debug(f'Network:\n{net}')
-
-
-def multi_adds(network: nn.Module, scale: int, output_size: tuple[int, int] = (720, 1280)) -> int | None:
-    """Multiply-accumulates of one forward pass, as `vapsr_arch.report.cost.multi_adds` counts them, from shapes alone.
-
-    Args:
-        network: The network.
-        scale: Output size over input size.
-        output_size: Size of the output.
-
-    Returns:
-        The number, or None for a network that cannot run without data.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-    image = torch.empty(1, getattr(network, 'num_in_ch', 3), *(math.ceil(side / scale) for side in output_size), device='meta')
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            copy.deepcopy(network).eval().to('meta')(image)
-    except Exception:  # whatever the code of others raises of tensors without values: it is a line of the log, no more
-        return None
-    return counter.get_total_flops() // 2
 
 
 def save_network(self: Any, net: nn.Module | list[nn.Module], net_label: str, current_iter: int,

@@ -6,29 +6,27 @@ width in pixels; the inputs have `network.num_in_ch` channels, or 3.
 
 import contextlib
 import copy
-import math
 import os
 import pickle
 import statistics
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
-from fvcore.nn.jit_analysis import JitModelAnalysis
 from torch import Tensor, nn
 
 from vapsr_arch.archs.common.float32 import use_exact_float32
+from vapsr_arch.archs.common.operations import activations, multi_adds
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.memory import CLEAR_REFS, peak_growth
 from vapsr_arch.pipeline.imports import make_basicsr_importable
 from vapsr_arch.report.children import ending, run_child
 
+__all__ = ['Latency', 'activations', 'answer', 'latency', 'multi_adds', 'num_parameters', 'peak_memory']
+
 WARM_UP = 3  # forward passes before the clock starts
-_PRODUCTS = {'conv', 'linear', 'addmm', 'mm', 'bmm', 'matmul', 'einsum', 'scaled_dot_product_attention'}
 
 
 class Latency(NamedTuple):
@@ -42,48 +40,6 @@ class Latency(NamedTuple):
 def num_parameters(network: nn.Module) -> int:
     """The number of parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def multi_adds(network: nn.Module, scale: int, output_size: tuple[int, int] = (720, 1280)) -> int:
-    """Multiply-accumulates of one forward pass, as papers on super-resolution count them.
-
-    Those of convolutions, linear layers and other matrix products; biases, normalisations, activation functions and
-    interpolations are not counted, though fvcore would count some of them.
-
-    Args:
-        network: The network.
-        scale: Output size over input size.
-        output_size: Size of the output. The input is the smallest whose output covers it: 320x180 pixels for the default
-            at x4, 427x240 at x3, 640x360 at x2.
-    """
-    image_size = tuple(math.ceil(side / scale) for side in output_size)
-    return _count(FlopCountAnalysis, network, image_size, _PRODUCTS)
-
-
-def activations(network: nn.Module, input_size: tuple[int, int] = (256, 256)) -> int:
-    """Elements of the outputs of all convolutions, as the NTIRE challenges on efficient super-resolution count them.
-
-    Linear layers are not counted, so that a network with 1x1 convolutions written as linear layers, such as BSRN-S,
-    seems to have fewer.
-    """
-    return _count(ActivationCountAnalysis, network, input_size, {'conv'})
-
-
-def _count(analysis: Callable[..., JitModelAnalysis], network: nn.Module, input_size: tuple[int, int],
-           operators: set[str]) -> int:
-    network, image = _copy(network, input_size, 'cpu')  # fvcore's trace does not bear the meta device
-    counts = (analysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-              .tracer_warnings('none'))
-    if operators == _PRODUCTS:
-        counts.set_op_handle('aten::scaled_dot_product_attention', _attention)  # fvcore counts nothing there
-    with torch.no_grad():
-        return sum(int(count) for operator, count in counts.by_operator().items() if operator in operators)
-
-
-def _attention(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
-    """The two products of scaled dot-product attention, for fvcore: its inputs and outputs are values of the trace."""
-    query, key, value = (value.type().sizes() for value in inputs[:3])
-    return Counter({'scaled_dot_product_attention': math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])})
 
 
 def latency(network: nn.Module, input_size: tuple[int, int] = (180, 320), device: str = 'cpu', repeats: int = 20,

@@ -12,7 +12,7 @@ from vapsr_arch.report.row import Row
 
 NOTES = (
     'Multi-adds (an output of 1280x720) are those of convolutions, Linear layers and matrix products, activations (an input of '
-    '256x256) the output elements of convolutions alone; both are counted with fvcore. Linear layers, which BSRN-S has for its '
+    '256x256) the output elements of convolutions alone. Linear layers, which BSRN-S has for its '
     '1x1 convolutions, are not among the activations.',
     'Latency (median) and peak memory are of one image of 320x180 at the input, in fp32.',
 )
