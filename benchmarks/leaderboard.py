@@ -89,7 +89,7 @@ def _file(repository: str, path: str, data: dict[str, Any], clones: Path | None)
 def _own(network: dict[str, Any], options: dict[str, Any]) -> tuple[str, str]:
     """Takes the network and checkpoint of an option file of this project; returns source and licence."""
     own = load_options(network['option_file'], is_train=False)
-    options['network_g'] = own['network_g']
+    options['network_g'] = own['network_g'] | network.get('options', {})
     weights = Path(network.get('weights', own['path']['pretrain_network_g']))
     options['path'] = {'pretrain_network_g': str(weights), 'strict_load_g': True}
     if 'weights' in network:

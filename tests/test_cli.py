@@ -85,7 +85,7 @@ def test_errors_of_a_process_are_one_line(test_options: Callable[..., str], vaps
 
 
 @pytest.mark.parametrize('number, named', [(errno.ENOSPC, 'copy.yml'), (errno.EACCES, 'a.yml')])
-def test_a_full_disk_is_told_of_the_copy(number: int, named: str, monkeypatch: pytest.MonkeyPatch,
+def test_a_full_disk_is_reported_for_the_copy(number: int, named: str, monkeypatch: pytest.MonkeyPatch,
                                          capsys: pytest.CaptureFixture) -> None:
     def copy(*arguments: object, **more: object) -> None:
         raise OSError(number, os.strerror(number), 'a.yml', None, 'copy.yml')

@@ -47,7 +47,7 @@ def benchmark(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> b
     return server.files['benchmark.tar']
 
 
-def test_a_download_that_breaks_off_goes_on(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+def test_a_download_that_breaks_off_is_resumed(server: ThreadingHTTPServer, tmp_path: Path) -> None:
     server.limit = 3_000_000
     download(source(server), tmp_path / 'file.bin')
     assert server.ranges == [None, 'bytes=3000000-']

@@ -39,7 +39,7 @@ def test_it_has_every_source(site: Path) -> None:
     assert tracked - {path.relative_to(site) for path in site.glob('vapsr_arch/**/*')} == set()
 
 
-def test_it_enlarges_a_picture_with_the_shipped_weights(site: Path, tmp_path: Path) -> None:
+def test_it_upscales_an_image_with_the_shipped_weights(site: Path, tmp_path: Path) -> None:
     Image.new('RGB', (8, 6), 'red').save(tmp_path / 'small.png')
     command = 'import vapsr_arch, sys; print(vapsr_arch.__file__); from vapsr_arch.cli import main; main()'
     done = subprocess.run([sys.executable, '-c', command, 'upscale', 'small.png', '-o', 'large.png'], cwd=tmp_path,

@@ -118,7 +118,7 @@ def test_cancelling(browser: Browser, images: list[Path], monkeypatch: pytest.Mo
         browser.click('#stop')
         browser.wait("document.querySelector('#status').textContent.includes('Cancelled.')")
     end_of_tile.set()
-    # The page takes clicks again a moment after that, and none while it is upscaling.
+    # The page takes clicks again shortly after that, and none while it is upscaling.
     browser.wait(f"{FACTS}.length == 1 || (document.querySelector('#start')?.click(), false)")
     assert not browser.complaints
 

@@ -199,7 +199,7 @@ def test_batch_is_independent_images(name: str, arguments: dict[str, Any], small
     ('BSRN', dict(num_in_ch=1, num_out_ch=1, upscale=2, num_block=11)),
     ('PAN', dict(in_nc=1, out_nc=3, nf=12, unf=16, nb=11)),
 ], ids=case_id)
-def test_state_dict_tells_the_arguments(name: str, arguments: dict[str, Any]) -> None:
+def test_state_dict_determines_the_arguments(name: str, arguments: dict[str, Any]) -> None:
     network = build(name, **arguments)
     state_dict = network.state_dict()
     claims = {key: cls.infer(state_dict) for key, cls in NETWORKS.items() if cls.infer(state_dict) is not None}
@@ -215,7 +215,7 @@ def test_state_dict_tells_the_arguments(name: str, arguments: dict[str, Any]) ->
 
 
 @published
-def test_published_state_dict_tells_its_arguments(name: str, arguments: dict[str, Any], count: int) -> None:
+def test_published_state_dict_determines_its_arguments(name: str, arguments: dict[str, Any], count: int) -> None:
     with torch.device('meta'):
         network = NETWORKS[name](**arguments)
         again = NETWORKS[name](**NETWORKS[name].infer(network.state_dict()))

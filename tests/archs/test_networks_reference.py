@@ -55,7 +55,7 @@ def test_checkpoint_scores_what_its_authors_code_scores(checkpoint: str, name: s
     *(row[:3] for row in SCORES),
     *((f'VapSR_X{scale}', 'VapSR', scale) for scale in (2, 3, 4)), ('VapSR-S', 'VapSR', 4),
 ])
-def test_checkpoint_tells_its_network(checkpoint: str, name: str, scale: int, reference: Path) -> None:
+def test_checkpoint_determines_its_network(checkpoint: str, name: str, scale: int, reference: Path) -> None:
     state_dict, _ = load_state_dict(reference / f'weights/{checkpoint}.pth')
     claims = {key: network.infer(state_dict) for key, network in NETWORKS.items() if network.infer(state_dict) is not None}
     assert list(claims) == [name]

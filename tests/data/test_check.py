@@ -125,7 +125,7 @@ def test_an_lmdb_whose_list_is_damaged(line: bytes, text: str, pairs: tuple[Path
     assert code == 1 and f'{tmp_path}/HR.lmdb/meta_info.txt: {text}' in output
 
 
-def test_a_missing_pack_is_told_as_one(pairs: tuple[Path, Path], tmp_path: Path, vapsr_output: Vapsr) -> None:
+def test_a_missing_pack_is_reported_as_one(pairs: tuple[Path, Path], tmp_path: Path, vapsr_output: Vapsr) -> None:
     code, output = vapsr_output('data', 'check', '--gt', tmp_path / 'none.pack', '--lq', pairs[1], '--scale', 4)
     assert code == 1 and 'none.pack: the pack cannot be read: No such file or directory' in output
 

@@ -18,7 +18,7 @@ def test_where_each_iteration_stands(size: int, batch: int, start: int) -> None:
     assert plan.last_epoch(total) == undisturbed[-1][0]
 
 
-def test_a_batch_of_another_size_goes_on_within_the_epoch() -> None:
+def test_a_batch_of_another_size_continues_within_the_epoch() -> None:
     plan = EpochPlan(size=10, batch=4, iteration=1, epoch=0, position=3)
     assert [plan.after(iteration) for iteration in (1, 2, 3, 4)] == [(0, 3), (0, 7), (1, 4), (1, 8)]
     assert EpochPlan(size=10, batch=4, iteration=1, epoch=0, position=9).after(2) == (1, 4)

@@ -125,7 +125,7 @@ def test_grey_images_are_three_equal_channels(workspace: Path) -> None:
 
 
 def test_crops_of_training_belong_together(workspace: Path) -> None:
-    for index in range(4):  # LR is HR's every second pixel: a crop of one tells the crop of the other
+    for index in range(4):  # LR is HR's every second pixel: a crop of one determines the crop of the other
         rewrite(LR / f'{index}.png', cv2.imread(str(HR / f'{index}.png'))[::2, ::2])
     dataset = CheckedPairedImageDataset(options(phase='train', gt_size=16, use_hflip=False, use_rot=False))
     for index in range(4):
@@ -218,7 +218,7 @@ def test_lmdb_faults(workspace: Path) -> None:
         CheckedPairedImageDataset(options(**arguments))
 
 
-def test_images_without_ground_truth_are_enlarged(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+def test_images_without_ground_truth_are_upscaled(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
     path = test_options(datasets={'test': {'type': 'SingleImageDataset', 'dataroot_gt': None}}, val={'save_img': True})
     result = vapsr('test', '-opt', path)
     assert result.code == 0 and 'photos: no ground truth, nothing measured' in result.err

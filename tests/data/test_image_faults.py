@@ -117,7 +117,7 @@ def test_exif_that_jpeg_cannot_hold_is_refused_with_advice() -> None:
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'TIFF'])
-def test_cmyk_is_converted_and_told(kind: str, tmp_path: Path) -> None:
+def test_cmyk_is_converted_and_reported(kind: str, tmp_path: Path) -> None:
     Image.new('CMYK', (4, 4), (0, 0, 0, 0)).save(tmp_path / 'x', kind)
     read = read_image(tmp_path / 'x')
     assert (read.pixels > 250).all() and read.pixels.shape == (4, 4, 3) and 'CMYK' in read.notes[0]

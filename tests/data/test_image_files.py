@@ -116,7 +116,7 @@ def test_a_16_among_numbers_is_not_taken_for_16_bits(tmp_path: Path) -> None:
     assert read_image(tmp_path / 'x.bmp').pixels.dtype == np.uint8 and not read_header(tmp_path / 'x.bmp').is_16bit
 
 
-def test_a_stereo_jpegs_first_image_is_taken_and_told(tmp_path: Path) -> None:
+def test_a_stereo_jpegs_first_image_is_taken_and_reported(tmp_path: Path) -> None:
     one, other = Image.new('RGB', (4, 4), 'red'), Image.new('RGB', (4, 4), 'blue')
     one.save(tmp_path / 'x.jpg', 'MPO', save_all=True, append_images=[other])
     read = read_image(tmp_path / 'x.jpg')
@@ -150,8 +150,8 @@ def _write_cut(kind: str, dtype: type) -> object:
     (_write_cut('jpeg', np.uint8), 'cannot be read'), (_write_cut('png', np.uint8), 'cannot be read'),
     (_write_cut('png', np.uint16), 'cannot be read'),
 ], ids=['missing', 'text', 'empty', 'float', 'GIF', 'animation', 'pages', 'cut JPEG', 'cut PNG', 'cut 16-bit PNG'])
-def test_what_is_not_read_is_told_in_a_sentence(write: object, message: str, tmp_path: Path) -> None:
-    path = tmp_path / 'picture'
+def test_what_is_not_read_is_reported_in_a_sentence(write: object, message: str, tmp_path: Path) -> None:
+    path = tmp_path / 'image'
     write(path)
     with pytest.raises(VapsrError, match=message) as caught:
         read_image(path)
@@ -168,7 +168,7 @@ def test_what_a_format_cannot_hold_is_refused(kind: str, pixels: np.ndarray, mes
     assert not list(tmp_path.iterdir())
 
 
-def test_what_an_encoder_refuses_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_encoder_refuses_is_reported_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **options: object) -> None:
         raise pyvips.Error('', 'vips2png: too large\nand more')
     monkeypatch.setattr(pyvips.Image, 'pngsave', fail, raising=False)
@@ -184,12 +184,12 @@ def test_bmp_refuses_metadata_and_writes_pixels(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / 'x').pixels, _pixels(3))
 
 
-def test_a_damaged_exif_is_left_out_and_told(tmp_path: Path) -> None:
+def test_a_damaged_exif_is_left_out_and_reported(tmp_path: Path) -> None:
     make_as_a_number = struct.pack('<HHHIIId', 1, ExifTags.Base.Make, 12, 1, 26, 0, 1.5)
     Image.new('RGB', (4, 4)).save(tmp_path / 'x.jpg', exif=b'Exif\0\0II*\0\x08\0\0\0' + make_as_a_number)
     read = read_image(tmp_path / 'x.jpg')
     assert read.exif is None and read.notes == ('its EXIF is damaged and was left out',)
 
 
-def test_every_format_has_a_suffix_that_tells_it() -> None:
+def test_every_format_has_a_suffix_of_its_own() -> None:
     assert {OUTPUT_SUFFIXES[suffix] for suffix in FORMATS.values()} == set(FORMATS)

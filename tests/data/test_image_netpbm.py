@@ -52,7 +52,7 @@ def test_other_largest_samples_and_text(content: bytes, expected: list[int], tmp
     (b'P5 2 1 1023\n', 'ends after 0 of 2'), (b'P2 2 1 1023 5', 'ends after 1'), (b'P2 2 1 1023 5 -1', 'no numbers'),
     (b'P5 999999999 999999999 1023\n', 'GiB of memory'), (b'P5 2 1 99999\n' + b'\0' * 8, 'cannot be read'),
     (b'P6 0 1 1023\n', 'cannot be read')])
-def test_damaged_ones_are_told(content: bytes, message: str, tmp_path: Path) -> None:
+def test_damaged_ones_are_reported(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / 'x.pgm').write_bytes(content)
     with pytest.raises(VapsrError, match=message):
         read_image(tmp_path / 'x.pgm')

@@ -67,7 +67,7 @@ def test_channels_are_independent_and_strips_join(factor: int) -> None:
     np.testing.assert_array_equal(imresize(image[..., :2], 1 / factor), together[..., :2])
 
 
-def test_shrinks_by_a_fraction_and_enlarges() -> None:
+def test_shrinks_by_a_fraction_and_upscales() -> None:
     image = np.full((12, 9), 77, np.uint8)
     for scale in (0.4, 1.0, 2.5, 4):
         out = imresize(image, scale)

@@ -59,7 +59,7 @@ def test_finished_images_are_kept_and_changed_ones_made_again(photographs: Path,
 @pytest.mark.parametrize(('arguments', 'workers'), [
     (('lr', 'HR', 'out', '--scale', 4), 1), (('subimages', 'HR', 'out', '--size', 48, '--step', 24), 2),
     (('lmdb', 'HR', 'out.lmdb'), 1), (('pack', 'HR', 'out.pack'), 2)])
-def test_a_bad_image_is_named_and_the_rest_goes_on(arguments: tuple, workers: int, photographs: Path, tmp_path: Path,
+def test_a_bad_image_is_named_and_the_rest_is_done(arguments: tuple, workers: int, photographs: Path, tmp_path: Path,
                                                    vapsr_output: Vapsr, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (photographs / 'bad.png').write_bytes((photographs / 'a.png').read_bytes()[:3000])
@@ -125,7 +125,7 @@ def test_other_settings_are_something_else(photographs: Path, tmp_path: Path, va
     assert code == 1 and 'holds something else than vapsr data lr makes with these arguments' in output
 
 
-def test_a_folder_once_forced_goes_on_without(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
+def test_a_folder_once_forced_continues_without(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
     def lr(*more: object) -> tuple[int, str]:
         return vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, *ONE, *more)
     lr()

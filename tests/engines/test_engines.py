@@ -111,7 +111,7 @@ def test_impossible_requests_are_refused(folder: Path, arguments: dict[str, str]
         load_engine('VapSR.pth', **arguments)
 
 
-def test_what_the_machine_lacks_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_machine_lacks_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(folder, 'VapSR')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(VapsrError, match='there is no CUDA GPU that torch can use here: choose the device cpu'):
@@ -143,7 +143,7 @@ def test_a_damaged_file_is_refused(folder: Path, engine: str) -> None:
 
 
 def foreign(path: str, height: int | str, factor: float = 3, channels: int = 1) -> None:
-    """Writes a model without metadata that enlarges by nearest neighbours."""
+    """Writes a model without metadata that upscales by nearest neighbours."""
     onnx = pytest.importorskip('onnx')
     from onnx import TensorProto, helper
     scales = helper.make_tensor('scales', TensorProto.FLOAT, [4], [1, 1, factor, factor])

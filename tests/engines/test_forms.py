@@ -167,7 +167,7 @@ def test_a_triton_kernel_that_is_wrong_is_not_used(reason: str, network: VapSR, 
     assert not any(isinstance(module, FusedAttention) for module in run.run.network.modules())
 
 
-def test_a_mac_without_its_gpu_is_told(network: VapSR, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mac_without_its_gpu_is_reported(network: VapSR, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: False)
     with pytest.raises(VapsrError, match=r'there is no GPU of a Mac that torch can use here \(MPS\): choose the device cpu'):
         load_engine(network, device='mps')

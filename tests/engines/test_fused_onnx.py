@@ -1,4 +1,4 @@
-"""VapSR with fused blocks on OpenVINO and ONNX Runtime gives what the network gives, and tells when memory ends."""
+"""VapSR with fused blocks on OpenVINO and ONNX Runtime gives what the network gives, and reports when memory ends."""
 
 import copy
 from collections.abc import Callable
@@ -95,10 +95,10 @@ def test_memory_that_runs_out_makes_tiles_smaller(weights: Path, engine: str, mo
         return 1 if height.value > 32 else kernel(x, out, parameters, batch, height, *rest)
 
     monkeypatch.setattr(fused_vab, 'kernel', lambda dtype: scarce)
-    enlarged = upscale(image)
-    assert said == ['memory ran out: going on with tiles of 32 pixels in place of 64']
+    upscaled = upscale(image)
+    assert said == ['memory ran out: continuing with tiles of 32 pixels in place of 64']
     in_tiles_of_32 = Upscaler(weights, tile=32, halo=0)(image)
-    assert np.abs(np.int16(enlarged) - in_tiles_of_32).max() <= 1
+    assert np.abs(np.int16(upscaled) - in_tiles_of_32).max() <= 1
 
 
 @pytest.mark.parametrize('make', [lambda: VapSR(num_feat=24, num_block=1), lambda: nn.Conv2d(3, 3, 1)])

@@ -260,7 +260,7 @@ def test_a_kept_library_needs_no_compiler(fresh_library: None, compiled: None, t
     assert [kept] == list((tmp_path / 'vapsr_arch').iterdir())
 
 
-def test_a_damaged_library_is_compiled_anew(fresh_library: None, compiled: None, tmp_path: Path) -> None:
+def test_a_damaged_library_is_compiled_again(fresh_library: None, compiled: None, tmp_path: Path) -> None:
     kept, = (tmp_path / 'vapsr_arch').iterdir()
     kept.unlink()
     kept.write_bytes(b'')
@@ -302,7 +302,7 @@ def test_a_folder_that_others_can_write_to_is_not_trusted(fresh_library: None, t
     assert not list((tmp_path / 'vapsr_arch').iterdir())
 
 
-def test_the_authors_checkpoint_enlarges_a_photograph_alike(reference: Path, compiled: None) -> None:
+def test_the_authors_checkpoint_upscales_a_photograph_alike(reference: Path, compiled: None) -> None:
     image = cv2.imread(str(reference / 'data/Set5/LR_bicubic/X4/bird.png'))
     x = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1).unsqueeze(0) / 255
     weights, _ = load_state_dict(reference / 'weights/VapSR_X4.pth')

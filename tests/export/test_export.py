@@ -47,7 +47,7 @@ def test_the_features_have_the_images_size(fp16: bool) -> None:
     named = {info.name: [dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim]
              for info in model.graph.value_info}
     convolutions = [node.output[0] for node in model.graph.node if node.op_type == 'Conv']
-    assert [named.get(name) for name in convolutions].count(None) == (network.scale == 4)  # that of the enlarged features
+    assert [named.get(name) for name in convolutions].count(None) == (network.scale == 4)  # that of the upsampled features
     x = torch.rand(2, 3, 9, 13)
     features = network.conv_first(x)
     assert named[convolutions[0]] == ['batch', features.shape[1], 'height', 'width'] and features.shape[2:] == x.shape[2:]
@@ -154,7 +154,7 @@ def test_a_file_of_torch_export_says_the_smallest_image(folder: Path, name: str)
         torch.testing.assert_close(module(x), network(x))
 
 
-def test_the_scale_that_weights_do_not_tell_is_in_the_metadata() -> None:
+def test_the_scale_that_weights_do_not_determine_is_in_the_metadata() -> None:
     facts = metadata(small_network('PAN'))
     assert facts['scale'] == '3' and json.loads(facts['arguments'])['scale'] == 3
     assert metadata(small_network('IMDN'))['halo'] == 'whole image'

@@ -1,4 +1,4 @@
-"""The networks in spandrel: told by their weights, described rightly, and nothing else taken for one of them."""
+"""The networks in spandrel: recognised by their weights, described rightly, and nothing else taken for one of them."""
 
 import contextlib
 import inspect
@@ -63,7 +63,7 @@ def random_network(name: str, **arguments: Any) -> nn.Module:
 
 
 @small
-def test_weights_tell_the_network(name: str, arguments: dict[str, Any], loader: spandrel.ModelLoader) -> None:
+def test_weights_determine_the_network(name: str, arguments: dict[str, Any], loader: spandrel.ModelLoader) -> None:
     network = random_network(name, **arguments)
     loaded = loader.load_from_state_dict(network.state_dict())
     image = torch.rand(1, network.num_in_ch, 16, 20)
@@ -212,7 +212,7 @@ def test_an_architecture_of_the_same_id_stays() -> None:
 
 
 def test_the_two_lines_suffice_in_a_new_process(tmp_path: Path) -> None:
-    """Neither needs BasicSR, whose import mends torchvision's for all others here."""
+    """Neither needs BasicSR, whose import repairs torchvision's for everything else here."""
     torch.save(NETWORKS['VapSR'](num_feat=8, num_block=1, d_atten=16).state_dict(), tmp_path / 'net.pth')
     lines = ('from vapsr_arch.export import spandrel_support; spandrel_support.install(); import spandrel, sys; '
              'print(spandrel.ModelLoader().load_from_file("net.pth").architecture.name, "basicsr" in sys.modules)')

@@ -17,8 +17,8 @@ def explore(kind: str, count: int, record: Callable[[Any, Outcome], None], start
     Args:
         kind: A module of this package, of `KINDS`: its `cases` gives a strategy, and its `run` tries a case.
         count: How many; the first are the same however many there are.
-        record: Is told every case and its outcome. Where it raises an error, the case is reduced to a small one, and shown.
-        started: Is told a case before it is tried.
+        record: Called with every case and its outcome. Where it raises an error, the case is reduced to a small one, and shown.
+        started: Called with a case before it is tried.
     """
     module = importlib.import_module(f'tests.fuzz.{kind}')
 

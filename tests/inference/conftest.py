@@ -1,4 +1,4 @@
-"""Small networks in files, which enlarge fast."""
+"""Small networks in files, which upscale fast."""
 
 from pathlib import Path
 

@@ -49,7 +49,7 @@ def encoded(kind: str, **options: object) -> bytes:
     (encoded('png'), False),
     (encoded('webp')[:14], False),
     (b'', False)])
-def test_loss_is_told_by_content(content: bytes, lossy: bool, tmp_path: Path) -> None:
+def test_loss_is_recognised_by_content(content: bytes, lossy: bool, tmp_path: Path) -> None:
     path = tmp_path / 'image.png'
     path.write_bytes(content)
     assert is_lossy(path) is lossy

@@ -75,7 +75,7 @@ def test_suffix_and_format(files: Callable[..., None]) -> None:
     assert list(_names('a.png', 'b.tif', kind='jpeg').values()) == ['out/a.jpg', 'out/b.jpg']
 
 
-def test_a_name_that_tells_no_format_needs_one(files: Callable[..., None]) -> None:
+def test_a_name_without_a_format_needs_one(files: Callable[..., None]) -> None:
     files('a')
     with pytest.raises(VapsrError, match='names no format'):
         _names('a')

@@ -94,7 +94,7 @@ def test_files_are_the_same_as_through_memory(sources: Path, upscale: Callable[.
     assert written == {path.name: path.read_bytes() for path in Path('by_disk/there').iterdir()}
 
 
-def test_a_disk_without_room_is_told_before_the_work(sources: Path, upscale: Callable[..., Finished],
+def test_a_full_disk_is_reported_before_the_work(sources: Path, upscale: Callable[..., Finished],
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, 'disk_usage', lambda folder: shutil._ntuple_diskusage(2**33, 2**33, 100))
     result = upscale('-o', 'out', '--format', 'png')

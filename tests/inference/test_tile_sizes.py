@@ -25,17 +25,17 @@ def with_memory(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     def make(free: int | Exception, device: str = 'cuda') -> Upscaler:
         monkeypatch.setattr(Upscaler, '_device', lambda self: torch.device(device))
 
-        def run_and_tell(run: Callable[[], object], device: torch.device) -> Use:
+        def run_and_report(run: Callable[[], object], device: torch.device) -> Use:
             run()
             if isinstance(free, Exception):
                 raise free
             return Use(taken=tile_sizes.MEASURED ** 2, free=free)
-        monkeypatch.setattr(tile_sizes, 'measured', run_and_tell)
+        monkeypatch.setattr(tile_sizes, 'measured', run_and_report)
         return Upscaler(tiny_weights, device='cpu')
     return make
 
 
-def test_the_first_window_tells_what_others_take(with_memory: Callable[..., Upscaler], tiny_weights: Path) -> None:
+def test_the_first_window_shows_what_others_take(with_memory: Callable[..., Upscaler], tiny_weights: Path) -> None:
     upscaler = with_memory(2 * 128**2)
     upscaler(photograph(40, 50, 0))
     assert upscaler._window is None  # it fits into the window that would be measured: nothing was

@@ -23,7 +23,7 @@ from vapsr_arch.inference.upscaler import Upscaler
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder; in it `in`, with two pictures."""
+    """The current folder; in it `in`, with two images."""
     monkeypatch.chdir(tmp_path)
     Path('in').mkdir()
     for index in range(2):
@@ -48,7 +48,7 @@ def test_a_folder_with_good_and_bad_files(folder: Path, tiny_weights: Path, vaps
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
     Image.fromarray(pixels).save('in/turned.jpg', exif=exif, icc_profile=icc)
     Path('in/cut.jpg').write_bytes(Path('in/turned.jpg').read_bytes()[:-200])
-    Path('in/text.png').write_text('not a picture')
+    Path('in/text.png').write_text('not an image')
     Image.new('RGB', (1, 1), 'red').save('in/dot.png')
     cv2.imwrite('in/deep.tif', pixels.astype(np.uint16) * 257 + 3)
     Image.fromarray(pixels[..., :2]).save('in/grey_alpha.png')
@@ -131,7 +131,7 @@ def test_faults_in_arguments_end_with_2(arguments: list[str], message: str, fold
     assert result.code == 2 and message in result.err and _names('.') == {'in/0.png', 'in/1.png'}
 
 
-def test_what_the_format_cannot_hold_is_told_with_the_file(folder: Path, upscale: Callable[..., Finished]) -> None:
+def test_what_the_format_cannot_hold_is_reported_with_the_file(folder: Path, upscale: Callable[..., Finished]) -> None:
     Image.fromarray(photograph(8, 8, 0)).convert('RGBA').save('in/0.png')
     result = upscale('in', '-o', 'out', '--format', 'jpeg')
     assert result.code == 1 and 'in/0.png: jpeg files cannot hold alpha: take --format png' in result.err
@@ -245,7 +245,7 @@ def test_the_shipped_network_is_the_default(folder: Path, vapsr: Callable[..., F
     assert read_image('out/0.png').pixels.shape == (80, 120, 3)
 
 
-def test_a_missing_compiler_is_told(folder: Path, vapsr_process: Callable[..., Finished], tmp_path: Path,
+def test_a_missing_compiler_is_reported(folder: Path, vapsr_process: Callable[..., Finished], tmp_path: Path,
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('PATH', '')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))

@@ -1,4 +1,4 @@
-"""The Upscaler: tiles change nothing, every kind of picture, memory, threads, no BasicSR."""
+"""The Upscaler: tiles change nothing, every kind of image, memory, threads, no BasicSR."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -89,15 +89,15 @@ def test_no_halo_shows_that_the_halo_matters(upscale: Callable[..., np.ndarray])
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
 @pytest.mark.parametrize('shape', [(5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (5, 7, 4), (1, 1, 3)])
-def test_kinds_of_pictures_stay_what_they_are(shape: tuple[int, ...], dtype: type, plain: Upscaler) -> None:
+def test_kinds_of_images_are_kept(shape: tuple[int, ...], dtype: type, plain: Upscaler) -> None:
     image = np.random.default_rng(0).integers(1, np.iinfo(dtype).max, shape, dtype, endpoint=True)
-    enlarged = plain(image)
-    assert enlarged.dtype == dtype and np.array_equal(enlarged, image.repeat(2, 0).repeat(2, 1))
+    upscaled = plain(image)
+    assert upscaled.dtype == dtype and np.array_equal(upscaled, image.repeat(2, 0).repeat(2, 1))
 
 
 @pytest.mark.parametrize('image', [np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4), np.uint8),
                                    np.zeros((1, 4, 4, 3), np.uint8)])
-def test_what_is_no_picture_is_refused(image: np.ndarray, plain: Upscaler) -> None:
+def test_what_is_not_an_image_is_refused(image: np.ndarray, plain: Upscaler) -> None:
     with pytest.raises(ValueError, match='must be H x W'):
         plain(image)
 
@@ -128,10 +128,10 @@ def test_hidden_colours_do_not_bleed_into_edges(upscale: Callable[..., np.ndarra
     other[:, 10:, :3] = 0
     assert np.array_equal(upscale(image), upscale(other))
     image[..., 3] = 0
-    assert not np.array_equal(upscale(image)[..., :3], upscale(image // 2)[..., :3])  # all hidden: enlarged as they are
+    assert not np.array_equal(upscale(image)[..., :3], upscale(image // 2)[..., :3])  # all hidden: upscaled as they are
 
 
-def test_pictures_smaller_than_the_network_takes(tmp_path: Path) -> None:
+def test_images_smaller_than_the_network_takes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(NETWORKS['RFDN'](num_feat=8, num_block=1).state_dict(), tmp_path / 'net.pth')
     upscaler = Upscaler(tmp_path / 'net.pth', device='cpu')
@@ -143,7 +143,7 @@ def test_pictures_smaller_than_the_network_takes(tmp_path: Path) -> None:
 
 def test_full_halo_is_refused_where_there_is_none(tmp_path: Path) -> None:
     torch.save(NETWORKS['RFDN'](num_feat=8, num_block=1).state_dict(), tmp_path / 'net.pth')
-    with pytest.raises(VapsrError, match='depends on the whole picture'):
+    with pytest.raises(VapsrError, match='depends on the whole image'):
         Upscaler(tmp_path / 'net.pth', device='cpu', tile=16, halo='full')(photograph(20, 20, 0))
     assert Upscaler(tmp_path / 'net.pth', device='cpu', halo='full')(photograph(20, 20, 0)).shape == (80, 80, 3)
 
@@ -240,7 +240,7 @@ def test_without_memory_for_anything_it_says_so(plain: Upscaler, monkeypatch: py
     def fail(x: Tensor) -> Tensor:
         raise MemoryError
     monkeypatch.setattr(_Plain, '__call__', lambda self, x: fail(x))
-    with pytest.raises(VapsrError, match='not enough memory to enlarge even'):
+    with pytest.raises(VapsrError, match='not enough memory to upscale even'):
         plain(photograph(100, 100, 0))
 
 
@@ -273,7 +273,7 @@ def test_progress_goes_from_tile_to_tile_up_to_1(plain: Upscaler) -> None:
         assert shares == sorted(shares) and len(shares) > 4 and shares[-1] == pytest.approx(1)
 
 
-def test_self_ensemble_does_not_depend_on_how_a_picture_lies(upscale: Callable[..., np.ndarray]) -> None:
+def test_self_ensemble_does_not_depend_on_the_orientation_of_an_image(upscale: Callable[..., np.ndarray]) -> None:
     image = photograph(20, 31, 0)
     turned = upscale(np.ascontiguousarray(np.rot90(image)), self_ensemble=True)
     assert np.abs(np.rot90(turned, -1).astype(int) - upscale(image, self_ensemble=True)).max() <= 1
@@ -299,7 +299,7 @@ def test_the_default_halo_is_no_larger_than_the_networks(tiny_weights: Path,
 
 
 @pytest.mark.parametrize('engine', ['onnxruntime', 'openvino'])
-def test_engines_enlarge_tiles_alike(engine: str, upscale: Callable[..., np.ndarray], tiny_weights: Path, tmp_path: Path) -> None:
+def test_engines_upscale_tiles_alike(engine: str, upscale: Callable[..., np.ndarray], tiny_weights: Path, tmp_path: Path) -> None:
     for module in ('onnx', 'onnxruntime', engine):
         pytest.importorskip(module)
     image = photograph(45, 70, 0)
@@ -307,5 +307,5 @@ def test_engines_enlarge_tiles_alike(engine: str, upscale: Callable[..., np.ndar
     exported = tmp_path / 'tiny.onnx'
     export_onnx(network := build_network(tiny_weights), exported, metadata(network))
     for weights in (tiny_weights, exported):
-        enlarged = Upscaler(weights, engine=engine, tile=16, halo='full')(image)
-        assert np.abs(enlarged - expected).max() <= 1 and (enlarged != expected).mean() < 1e-3
+        upscaled = Upscaler(weights, engine=engine, tile=16, halo='full')(image)
+        assert np.abs(upscaled - expected).max() <= 1 and (upscaled != expected).mean() < 1e-3

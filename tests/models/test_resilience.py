@@ -222,7 +222,7 @@ def test_a_disk_too_small_is_found_before_the_start(train_options: Callable[...,
     assert 'experiments/small: 0 MB are free, but the checkpoints and states to come take' in result.err
 
 
-def test_a_disk_that_a_run_fits_on_is_enough_for_going_on(
+def test_a_disk_that_a_run_fits_on_is_enough_for_resuming(
         train_options: Callable[..., str], vapsr: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch) -> None:
     """What it has saved takes the place of what is to come."""
     changes = {'val': {'val_freq': 2}, 'logger': {'save_checkpoint_freq': 1, 'keep_last': 2}}

@@ -62,7 +62,7 @@ def test_a_failure_of_the_measuring_process_is_one_sentence(monkeypatch: pytest.
     assert str(error.value).startswith('the peak memory at 50x40 pixels could not be measured: RuntimeError: Given')
 
 
-def test_peak_memory_is_unknown_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_peak_memory_is_unknown_where_the_system_does_not_report_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(cost, 'CLEAR_REFS', tmp_path / 'absent')
     assert cost.peak_memory(nn.Identity()) is None
 

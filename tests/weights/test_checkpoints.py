@@ -118,7 +118,7 @@ def test_not_strict_loads_what_fits_and_says_so(folder: Path) -> None:
     assert target.conv_first.bias[0] == 7
 
 
-def test_the_network_is_built_that_the_weights_tell(folder: Path) -> None:
+def test_the_network_that_the_weights_determine_is_built(folder: Path) -> None:
     own = network()
     torch.save({'params': own.state_dict()}, 'own.pth')
     built = build_network('own.pth')
@@ -127,7 +127,7 @@ def test_the_network_is_built_that_the_weights_tell(folder: Path) -> None:
 
 
 @pytest.mark.parametrize('scale', [2, 3])
-def test_the_scale_of_a_pan_is_told(folder: Path, scale: int) -> None:
+def test_the_scale_of_a_pan_is_determined(folder: Path, scale: int) -> None:
     torch.save(PAN(nf=8, unf=6, nb=1, scale=scale).state_dict(), 'pan.pth')
     assert build_network('pan.pth', scale).scale == scale
 

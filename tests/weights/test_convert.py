@@ -53,7 +53,7 @@ def test_the_ema_is_written_and_loads(out: str, trained: VapSR, vapsr: Vapsr) ->
     assert load_state_dict(out)[1] == ('params' if out.endswith('.pth') else None)
 
 
-def test_a_safetensors_file_tells_what_it_is_and_was(trained: VapSR, vapsr: Vapsr) -> None:
+def test_a_safetensors_file_says_what_it_is_and_was(trained: VapSR, vapsr: Vapsr) -> None:
     assert vapsr('weights', 'convert', 'trained.pth', 'alone.safetensors').code == 0
     said = metadata('alone.safetensors')
     assert json.loads(said.pop('arguments')) == ARGUMENTS
@@ -69,12 +69,12 @@ def test_there_and_back_gives_the_same_weights(trained: VapSR, vapsr: Vapsr) -> 
     assert all(torch.equal(back['params'][name], tensor) for name, tensor in trained.state_dict().items())
 
 
-@pytest.mark.parametrize(('scale', 'told'), [(2, False), (3, False), (4, True)])
-def test_a_scale_that_the_weights_do_not_tell_is_not_said(scale: int, told: bool, vapsr: Vapsr) -> None:
+@pytest.mark.parametrize(('scale', 'determined'), [(2, False), (3, False), (4, True)])
+def test_a_scale_that_the_weights_do_not_determine_is_not_written(scale: int, determined: bool, vapsr: Vapsr) -> None:
     torch.save(PAN(nf=8, unf=6, nb=1, scale=scale).state_dict(), 'pan.pth')
-    assert ('scale=4' in vapsr('weights', 'convert', 'pan.pth', 'pan.safetensors').out) is told
+    assert ('scale=4' in vapsr('weights', 'convert', 'pan.pth', 'pan.safetensors').out) is determined
     said = metadata('pan.safetensors')
-    assert said['network'] == 'PAN' and ('scale' in json.loads(said['arguments'])) is told
+    assert said['network'] == 'PAN' and ('scale' in json.loads(said['arguments'])) is determined
     assert 'key' not in said
 
 

@@ -59,7 +59,7 @@ def save(name: str, **more: Tensor) -> nn.Module:
 
 
 @every
-def test_a_checkpoint_tells_the_network(name: str) -> None:
+def test_a_checkpoint_determines_the_network(name: str) -> None:
     network = save(name)
     built = build_network('net.pth')
     _, _, scale, channels, tiles = SMALL[name]

@@ -42,7 +42,7 @@ class UpsampleOneStep(nn.Module):
     Args:
         num_feat: Channels of the input, N x num_feat x H x W.
         num_out_ch: Channels of the output, N x num_out_ch x (scale H) x (scale W).
-        scale: Enlargement.
+        scale: Upscaling factor.
     """
 
     def __init__(self, num_feat: int, num_out_ch: int, scale: int) -> None:
@@ -61,12 +61,12 @@ class BSRN(nn.Module):
         num_feat: Channels of the features, 16 and more.
         num_block: Number of distillation blocks.
         num_out_ch: Channels of the output, 3 for RGB.
-        upscale: Enlargement, 1 or more.
+        upscale: Upscaling factor, 1 or more.
         conv: Kind of the 3x3 convolutions; `BSConvU` is the only one.
 
     Attributes:
         num_in_ch: Channels of the input.
-        scale: Enlargement.
+        scale: Upscaling factor.
         min_size: The smallest height and width of an input.
         halo: None: an output pixel depends on the whole image.
 

@@ -49,7 +49,7 @@ class BSRN_S(BSRN):
         num_feat: Channels of the features, 4 and more.
         num_block: Number of distillation blocks.
         num_out_ch: Channels of the output, 3 for RGB.
-        upscale: Enlargement, 1 or more.
+        upscale: Upscaling factor, 1 or more.
         conv: Kind of the 3x3 convolutions; `BSConvU` is the only one.
 
     Raises:

@@ -53,13 +53,13 @@ class IMDN(nn.Module):
     Args:
         num_in_ch: Channels of the input, 3 for RGB.
         num_out_ch: Channels of the output, 3 for RGB.
-        scale: Enlargement, 1 or more.
+        scale: Upscaling factor, 1 or more.
         num_feat: Channels of the features, 16 and more.
         num_block: Number of distillation blocks.
 
     Attributes:
         num_in_ch: Channels of the input.
-        scale: Enlargement.
+        scale: Upscaling factor.
         min_size: The smallest height and width of an input.
         halo: None: an output pixel depends on the whole image.
 

@@ -83,13 +83,13 @@ class PAN(nn.Module):
         in_nc: Channels of the input, 3 for RGB.
         out_nc: Channels of the output: as many as in_nc, or any number where in_nc is 1.
         nf: Channels of the blocks; even.
-        unf: Channels after the enlargement.
+        unf: Channels after upsampling.
         nb: Number of blocks.
-        scale: Enlargement, 1 or more.
+        scale: Upscaling factor, 1 or more.
 
     Attributes:
         num_in_ch: Channels of the input.
-        scale: Enlargement.
+        scale: Upscaling factor.
         min_size: The smallest height and width of an input.
         halo: Pixels of the input around a tile that its output depends on.
 

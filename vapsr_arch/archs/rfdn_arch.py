@@ -44,13 +44,13 @@ class RFDN(nn.Module):
     Args:
         num_in_ch: Channels of the input, 3 for RGB.
         num_out_ch: Channels of the output, 3 for RGB.
-        scale: Enlargement, 1 or more.
+        scale: Upscaling factor, 1 or more.
         num_feat: Channels of the features, 4 and more.
         num_block: Number of distillation blocks.
 
     Attributes:
         num_in_ch: Channels of the input.
-        scale: Enlargement.
+        scale: Upscaling factor.
         min_size: The smallest height and width of an input.
         halo: None: an output pixel depends on the whole image.
 

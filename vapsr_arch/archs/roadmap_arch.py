@@ -107,13 +107,13 @@ class PixelAttentionRoadmap(nn.Module):
             and separable attention; `iv` adds pixel normalisation; `v` moves the attention to the middle.
         num_in_ch: Channels of the input, 3 for RGB.
         num_out_ch: Channels of the output, 3 for RGB.
-        scale: Enlargement, 1 or more.
+        scale: Upscaling factor, 1 or more.
         num_feat: Channels of the features.
         num_block: Number of blocks.
 
     Attributes:
         num_in_ch: Channels of the input.
-        scale: Enlargement.
+        scale: Upscaling factor.
         min_size: The smallest height and width of an input.
         halo: Pixels of the input around a tile that its output depends on.
 

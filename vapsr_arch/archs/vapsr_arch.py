@@ -65,7 +65,7 @@ class VapSR(nn.Module):
     Args:
         num_in_ch: Channels of the input, 3 for RGB.
         num_out_ch: Channels of the output, 3 for RGB.
-        scale: Enlargement, 1 or more.
+        scale: Upscaling factor, 1 or more.
         num_feat: Channels of the features between blocks.
         num_block: Number of attention blocks.
         d_atten: Channels of the attention in each block.
@@ -73,7 +73,7 @@ class VapSR(nn.Module):
 
     Attributes:
         num_in_ch: Channels of the input.
-        scale: Enlargement.
+        scale: Upscaling factor.
         min_size: The smallest height and width of an input.
         halo: Pixels of the input around a tile that its output depends on.
 

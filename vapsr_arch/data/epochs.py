@@ -1,4 +1,4 @@
-"""Where in the training data an iteration stands, so that a resumed run goes on with the next image."""
+"""Where in the training data an iteration stands, so that a resumed run continues with the next image."""
 
 from dataclasses import dataclass
 

@@ -33,7 +33,7 @@ def is_kept_on_disk(kind: str, size: int) -> bool:
 def pixels_on_disk(folder: Path, shape: tuple[int, int, int], dtype: np.dtype) -> Iterator[np.ndarray]:
     """Gives an array that lies in a file without a name, which vanishes however the process ends.
 
-    What is written to the array, or read of it, takes memory for a moment only.
+    What is written to the array, or read of it, takes memory only briefly.
 
     Args:
         folder: Where the file lies; it is made if it is not there.

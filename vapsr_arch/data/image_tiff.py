@@ -45,7 +45,7 @@ def check_layout(file: BinaryIO) -> None:
     """Refuses the layouts of TIFF that libvips decodes to something else; colours multiplied by alpha it divides again.
 
     Raises:
-        ValueError: It is one of them; the message goes on after the file's name.
+        ValueError: It is one of them; the message follows the file's name.
     """
     try:
         tags = _directory(file)[1]

@@ -137,7 +137,7 @@ def imresize(image: np.ndarray, scale: float, border: str = 'symmetric') -> np.n
 
     Args:
         image: H x W or H x W x C, uint8 or uint16; the order of the channels does not matter.
-        scale: Output size over input size, above 0: 1 / 4 makes the LR image of x4, 4 enlarges four times.
+        scale: Output size over input size, above 0: 1 / 4 makes the LR image of x4, 4 upscales four times.
         border: 'symmetric' as in today's MATLAB, or 'replicate' as before R2016b.
 
     Returns:

@@ -64,5 +64,5 @@ class SeededSampler(EnlargedSampler):
         order = torch.randperm(self.total_size, generator=generator).tolist()
         order = order[self._position if epoch == self._first_epoch else 0:self.num_samples * self.num_replicas]
         own = order[self.rank:len(order) // self.num_replicas * self.num_replicas:self.num_replicas]
-        # Not the index but its place in the enlarged set: an image that comes again in an epoch is cropped elsewhere.
+        # Not the index but its place in the repeated set: an image that comes again in an epoch is cropped elsewhere.
         return (SeededIndex(place % size, seed_from(self.seed, epoch, place)) for place in own)

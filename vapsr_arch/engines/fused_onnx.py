@@ -50,7 +50,7 @@ class FusedOnnxEngine:
         pixels = {0: 'batch', 1: 'height', 2: 'width'}
         self.tail = runtime(trace(_Tail(network), [features, features], {
             'features': pixels, 'shallow': pixels,
-            'enlarged': {0: 'batch', 2: 'enlarged_height', 3: 'enlarged_width'}}))
+            'upscaled': {0: 'batch', 2: 'upscaled_height', 3: 'upscaled_width'}}))
 
     def __call__(self, x: Tensor) -> Tensor:
         check_input('VapSR', x, self.num_in_ch, self.min_size)

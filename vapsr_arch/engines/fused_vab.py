@@ -1,4 +1,4 @@
-"""VapSR's attention blocks (VAB) in one pass over memory each, for enlarging images on a CPU.
+"""VapSR's attention blocks (VAB) in one pass over memory each, for upscaling images on a CPU.
 
 Layer by layer, a block writes nine tensors of the image's size to memory and reads them back, which takes about as long as
 the arithmetic itself. `fused_vab.c` keeps them in the processor's cache; it is compiled when it is first needed.

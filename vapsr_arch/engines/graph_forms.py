@@ -1,4 +1,4 @@
-"""VapSR's blocks, written anew so that the runtimes of exported graphs run them fast. The results are those of `VAB`.
+"""VapSR's blocks, rewritten so that the runtimes of exported graphs run them fast. The results are those of `VAB`.
 
 `VAB` normalises a channels_last view, between two permutations that are free in torch. In a graph they are transpositions of
 all features, and neither runtime leaves them out. Medians of two threads on a Zen 4 EPYC, x4 at 320x180, as they are and as

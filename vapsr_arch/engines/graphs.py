@@ -72,7 +72,7 @@ def _scale_argument(arguments: Mapping[str, object], scale: int) -> dict[str, in
 
 
 def onnx_model(network: nn.Module, facts: Mapping[str, str], fp16: bool = False, opset: int = OPSET) -> bytes:
-    """A network as an ONNX model: `image` to `enlarged`, float32, with dynamic batch, height and width.
+    """A network as an ONNX model: `image` to `upscaled`, float32, with dynamic batch, height and width.
 
     Args:
         network: A network, with what `weights.described` gives it.
@@ -85,7 +85,7 @@ def onnx_model(network: nn.Module, facts: Mapping[str, str], fp16: bool = False,
     image = torch.rand(2, network.num_in_ch, side, side + 8)
     model = onnx.load_model_from_string(trace(_HalfInside(network) if fp16 else network, [image], {
         'image': {0: 'batch', 2: 'height', 3: 'width'},
-        'enlarged': {0: 'batch', 2: 'enlarged_height', 3: 'enlarged_width'}}, opset))
+        'upscaled': {0: 'batch', 2: 'upscaled_height', 3: 'upscaled_width'}}, opset))
     if isinstance(network, VapSR):
         _name_sizes(model.graph, onnx.TensorProto.FLOAT16 if fp16 else onnx.TensorProto.FLOAT)
     onnx.helper.set_model_props(model, dict(facts))

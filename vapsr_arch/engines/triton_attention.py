@@ -3,7 +3,7 @@
 torch reads or writes a tensor of features seven times for what follows the 1x1 convolution: two for each depthwise
 convolution, three for the product. Here the second convolution ends with the product: five times.
 
-One kernel would do with three, but has to make the first convolution anew for each of the five columns of the second, as
+One kernel would do with three, but has to repeat the first convolution for each of the five columns of the second, as
 Triton cannot move a tensor by a pixel in registers: 5 * 25 + 25 = 150 multiply-adds a value instead of 50. In float16 that
 spares 4 bytes a value, 1.2 ps of an H100's memory (3.35 TB/s) and 11 ps of an RTX 3060's (360 GB/s), and costs 100
 multiply-adds, 3.0 ps (33.5 T/s) and 16 ps (6.4 T/s) at the least. So there are two.
@@ -65,8 +65,8 @@ def fuse_attention(network: nn.Module) -> nn.Module:
     """Copies a network for inference with every `Attention` fused; elsewhere than on CUDA with triton it works as before.
 
     Args:
-        network: The network. Call its `.to(memory_format=...)` before, not after: it would lay the weights out anew, which
-            costs speed.
+        network: The network. Call its `.to(memory_format=...)` before, not after: that would change the layout of the
+            weights, which costs speed.
 
     Returns:
         The copy, with the same keys in its state dict.

@@ -92,10 +92,10 @@ class Upscaler:
             canvas: What is filled and returned, H x W x C; None for a new array.
 
         Returns:
-            The picture, scale times as high and as wide; channels and type are those of `image`.
+            The image, scale times as high and as wide; channels and type are those of `image`.
 
         Raises:
-            ValueError: The array is no such picture.
+            ValueError: The array is not such an image.
             VapsrError: There is not enough memory, or the network's result is not finite.
         """
         planes = image[..., None] if image.ndim == 2 else image
@@ -113,11 +113,11 @@ class Upscaler:
             raise VapsrError(f'there is not enough memory for the result, {width * self.scale}x{height * self.scale} '
                              f'pixels') from None
         if channels in (1, 3):
-            self._enlarge(planes, canvas, None, progress)
+            self._upscale(planes, canvas, None, progress)
         else:
             alpha = planes[..., -1:]
-            self._enlarge(_visible_colours(planes), canvas[..., :-1], None, lambda share: progress(share / 2))
-            self._enlarge(alpha, canvas[..., -1:], _range_around(alpha), lambda share: progress((share + 1) / 2))
+            self._upscale(_visible_colours(planes), canvas[..., :-1], None, lambda share: progress(share / 2))
+            self._upscale(alpha, canvas[..., -1:], _range_around(alpha), lambda share: progress((share + 1) / 2))
         return canvas[..., 0] if image.ndim == 2 else canvas
 
     def _device(self) -> torch.device:
@@ -145,16 +145,16 @@ class Upscaler:
         def run(seen: np.ndarray) -> None:
             height, width, channels = seen.shape
             whole = next(tiles.tiles(height, width, max(height, width), 0))
-            self._enlarge_tile(seen, np.empty((height * self.scale, width * self.scale, channels), seen.dtype), None, whole)
+            self._upscale_tile(seen, np.empty((height * self.scale, width * self.scale, channels), seen.dtype), None, whole)
 
         run(image[:64, :64])  # loads, or compiles, what is to be once
         seen = image[:tile_sizes.MEASURED, :tile_sizes.MEASURED]
         use = tile_sizes.measured(lambda: run(seen), device)
         return use and tile_sizes.fitting_window(use, seen.shape[0] * seen.shape[1])
 
-    def _enlarge(self, image: np.ndarray, canvas: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None,
+    def _upscale(self, image: np.ndarray, canvas: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None,
                  progress: Callable[[float], None]) -> None:
-        """Fills `canvas` from `image`, with smaller tiles if memory needs it; arguments as for `_enlarge_tile`."""
+        """Fills `canvas` from `image`, with smaller tiles if memory needs it; arguments as for `_upscale_tile`."""
         height, width = image.shape[:2]
         tile = tile_sizes.MEASURED  # if memory runs out while that is measured
         while True:
@@ -162,7 +162,7 @@ class Upscaler:
                 tile, done = self._tile_for(image), 0
                 halo = self._halo_for(height, width, tile)
                 for part in tiles.tiles(height, width, tile, halo, self.engine.min_size):
-                    self._enlarge_tile(image, canvas, limits, part)
+                    self._upscale_tile(image, canvas, limits, part)
                     done += part.area
                     progress(done / (height * width))
                 return
@@ -174,10 +174,10 @@ class Upscaler:
                                  'smaller image, or allow tiles all the same by --tile N')
             smaller = min(tile, max(height, width)) // 2
             if smaller < _SMALLEST_TILE:
-                raise VapsrError(f'there is not enough memory to enlarge even {2 * smaller}x{2 * smaller} pixels at a time')
+                raise VapsrError(f'there is not enough memory to upscale even {2 * smaller}x{2 * smaller} pixels at a time')
             if self._tile is None or smaller < self._tile:
                 self._tile = smaller
-                self._log(f'memory ran out: going on with tiles of {smaller} pixels in place of {tile}')
+                self._log(f'memory ran out: continuing with tiles of {smaller} pixels in place of {tile}')
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
 
@@ -187,17 +187,17 @@ class Upscaler:
             halo = AUTO_HALO if self._halo == 'auto' else self._halo
             return halo if reach is None else min(halo, reach)
         if reach is None and max(height, width) > tile:
-            raise VapsrError(f'an output pixel of this network depends on the whole picture, which does not fit into a tile of '
+            raise VapsrError(f'an output pixel of this network depends on the whole image, which does not fit into a tile of '
                              f'{tile} pixels: there is no full halo; give --halo N, or a larger --tile')
         return reach or 0
 
-    def _enlarge_tile(self, image: np.ndarray, canvas: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None,
+    def _upscale_tile(self, image: np.ndarray, canvas: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None,
                       tile: tiles.Tile) -> None:
-        """Enlarges one tile.
+        """Upscales one tile.
 
         Args:
             image: H x W x 1 or 3.
-            canvas: Its enlargement, of which the tile's part is written.
+            canvas: The upscaled image, of which the tile's part is written.
             limits: The smallest and largest values that the result may have, each like `image`; or None.
             tile: Where.
         """

@@ -65,7 +65,7 @@ def draw_comparison(rows: Sequence[Sequence[Panel]], path: str | os.PathLike, pa
 
 
 def where_they_differ(images: Sequence[np.ndarray], scale: int) -> Patch:
-    """Finds the patch in which several enlargements of one image differ most: by their variance at each pixel.
+    """Finds the patch in which several upscaled versions of one image differ most: by their variance at each pixel.
 
     Args:
         images: H x W x 3, uint8, at least two.
@@ -86,12 +86,12 @@ def where_they_differ(images: Sequence[np.ndarray], scale: int) -> Patch:
 
 
 def draw_strip(hr: np.ndarray, patch: Patch, panels: Sequence[Panel], title: str, path: str | os.PathLike) -> None:
-    """Draws an HR image with a patch boxed, and beside it the patch in each enlargement, in two rows.
+    """Draws an HR image with a patch boxed, and beside it the patch in each upscaled version, in two rows.
 
     Args:
         hr: H x W x 3, uint8, RGB.
         patch: What is boxed.
-        panels: The patch of each enlargement.
+        panels: The patch of each upscaled version.
         title: What stands below the whole image.
         path: The PNG to write.
     """

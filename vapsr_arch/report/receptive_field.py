@@ -179,7 +179,7 @@ def draw_receptive_fields(networks: Sequence[NetworkFields], image: np.ndarray, 
         networks: What to draw; more than four are continued below.
         image: The input of the attribution: H x W x 3, uint8, RGB.
         window: The window of the attribution.
-        scale: The networks' enlargement.
+        scale: The networks' scale.
         path: The PNG to write, about 900 pixels wide.
     """
     columns = min(len(networks), COLUMNS)

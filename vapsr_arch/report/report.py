@@ -106,7 +106,7 @@ def draw_image_strip(test: TestImage, patch: Patch, path: Path) -> None:
 
 
 def _around(patch: Patch, lr: np.ndarray, scale: int) -> tuple[np.ndarray, Patch]:
-    """The part of an LR image that is attributed, around a patch's centre, and the window in its enlargement."""
+    """The part of an LR image that is attributed, around a patch's centre, and the window in the upscaled image."""
     (top, height), (left, width) = (
         (min(max((start + length // 2) // scale - LAM_SIZE // 2, 0), max(size - LAM_SIZE, 0)), min(size, LAM_SIZE))
         for start, length, size in ((patch.y, patch.height, lr.shape[0]), (patch.x, patch.width, lr.shape[1])))

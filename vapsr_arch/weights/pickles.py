@@ -195,7 +195,7 @@ def _key(value: Any) -> Any:
 
 
 def read_pickle(file: BinaryIO, make: Callable[[str, tuple], Any] = Made) -> Any:
-    """Reads one pickle, up to its end, of a file that may go on after it.
+    """Reads one pickle, up to its end, of a file that may continue after it.
 
     Args:
         file: The file, open at the pickle's start.
