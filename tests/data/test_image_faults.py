@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tests.data.data_helpers import png_chunk, with_png_chunks
+from tests.data.data_helpers import png_chunk, with_png_chunks, write_damaged_pages
 from vapsr_arch.data.image_files import ImageData, read_header, read_image
 from vapsr_arch.data.image_writing import check_fits, write_image
 from vapsr_arch.data.images import decode, read_as_it_is
@@ -66,6 +66,16 @@ def test_sizes_that_cannot_be(size: tuple[int, int], tmp_path: Path) -> None:
         for read in (read_image, read_as_it_is):
             with pytest.raises(VapsrError):
                 read(tmp_path / name)
+
+
+@pytest.mark.parametrize(('byteorder', 'bigtiff'), [('<', False), ('>', False), ('<', True), ('>', True)])
+@pytest.mark.parametrize('missing', [(256, 257), (256,), (257,), (273,), ()])
+def test_a_second_page_that_is_damaged(missing: tuple[int, ...], byteorder: str, bigtiff: bool, tmp_path: Path) -> None:
+    path = tmp_path / 'x.tif'
+    write_damaged_pages(path, missing, byteorder, bigtiff)
+    for read in (read_image, read_header, read_as_it_is, lambda path: decode(path.read_bytes(), path)):
+        with pytest.raises(VapsrError, match='has a second page, which is damaged'):
+            read(path)
 
 
 def test_memory_is_compared_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
