@@ -90,6 +90,18 @@ def test_memory_is_compared_before_decoding(tmp_path: Path, monkeypatch: pytest.
             read(tmp_path / 'x.jpg')
 
 
+@pytest.mark.parametrize('kind', [b'IDAT', b'tEXt', b'iCCP'])
+def test_a_chunk_that_is_said_to_be_larger_than_its_file(kind: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / 'x.png'
+    Image.new('RGB', (8, 8)).save(path)
+    with_png_chunks(path, b'\x7f\xff\xff\xf0' + kind + b'x' * 20)
+    monkeypatch.setattr(cv2, 'imdecode', lambda *arguments: pytest.fail('OpenCV takes 2 GiB for it'))
+    with pytest.raises(VapsrError, match='cannot be decoded: the file is damaged'):
+        read_as_it_is(path)
+    with pytest.raises(VapsrError):
+        read_image(path)
+
+
 @pytest.mark.parametrize(('kind', 'blocks'), [('png', 20), ('jpeg', 20), ('tiff', 20), ('webp', 20), ('bmp', 20)])
 def test_a_short_write_leaves_nothing(kind: str, blocks: int, tmp_path: Path) -> None:
     code = f"""
