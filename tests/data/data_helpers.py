@@ -1,4 +1,4 @@
-"""Commands in subprocesses, killed ones too; chunks of PNGs."""
+"""Commands in subprocesses, killed ones too; chunks of PNGs; TIFFs with a damaged page."""
 
 import os
 import signal
@@ -7,6 +7,9 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+
+import numpy as np
+import tifffile
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,3 +81,19 @@ def with_png_chunks(path: Path, *chunks: bytes) -> None:
     """Adds chunks to a PNG, right after its header."""
     content = path.read_bytes()
     path.write_bytes(content[:33] + b''.join(chunks) + content[33:])
+
+
+def write_damaged_pages(path: Path, missing: tuple[int, ...] = (256, 257), byteorder: str = '<', bigtiff: bool = False) -> None:
+    """Writes a TIFF of two pages; the second lacks some tags, by default its size, or is beyond the file where there are none."""
+    tifffile.imwrite(path, np.full((2, 4, 5), 7, np.uint8), photometric='minisblack', byteorder=byteorder, bigtiff=bigtiff,
+                     metadata=None)
+    with tifffile.TiffFile(path) as file:
+        second = file.pages[1]
+        places = [second.tags[tag].offset for tag in missing]
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[place:place + 2] = struct.pack(f'{byteorder}H', 254)  # a tag that says nothing
+    if not missing:
+        pointer = struct.pack(byteorder + ('Q' if bigtiff else 'I'), second.offset)
+        content = content.replace(pointer, b'\x7f' * len(pointer))
+    path.write_bytes(content)

@@ -68,6 +68,7 @@ def test_a_damaged_index_of_a_pack(record: int, field: str, value: int, pack: Pa
 
 @pytest.mark.parametrize(('old', 'new', 'text'), [
     ('bé'.encode(), b'b\xff\xff', 'the name of image 1 of the pack is damaged'),
+    ('bé'.encode(), b'b\0c', 'the name of image 1 of the pack is damaged'),
     ('bé'.encode(), b'~~~', 'the order of names of the pack is damaged'),
     (b'{"made_by"', b'["made_by"', 'the recipe of the pack is damaged')])
 def test_damaged_names_and_recipes_of_a_pack(old: bytes, new: bytes, text: str, pack: Path) -> None:

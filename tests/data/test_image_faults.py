@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tests.data.data_helpers import png_chunk, with_png_chunks
+from tests.data.data_helpers import png_chunk, with_png_chunks, write_damaged_pages
 from vapsr_arch.data.image_files import ImageData, read_header, read_image
 from vapsr_arch.data.image_writing import check_fits, write_image
 from vapsr_arch.data.images import decode, read_as_it_is
@@ -68,6 +68,16 @@ def test_sizes_that_cannot_be(size: tuple[int, int], tmp_path: Path) -> None:
                 read(tmp_path / name)
 
 
+@pytest.mark.parametrize(('byteorder', 'bigtiff'), [('<', False), ('>', False), ('<', True), ('>', True)])
+@pytest.mark.parametrize('missing', [(256, 257), (256,), (257,), (273,), ()])
+def test_a_second_page_that_is_damaged(missing: tuple[int, ...], byteorder: str, bigtiff: bool, tmp_path: Path) -> None:
+    path = tmp_path / 'x.tif'
+    write_damaged_pages(path, missing, byteorder, bigtiff)
+    for read in (read_image, read_header, read_as_it_is, lambda path: decode(path.read_bytes(), path)):
+        with pytest.raises(VapsrError, match='has a second page, which is damaged'):
+            read(path)
+
+
 def test_memory_is_compared_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new('RGB', (8, 8)).save(tmp_path / 'x.jpg')
     content = bytearray((tmp_path / 'x.jpg').read_bytes())
@@ -78,6 +88,18 @@ def test_memory_is_compared_before_decoding(tmp_path: Path, monkeypatch: pytest.
     for read in (read_image, read_header, read_as_it_is):
         with pytest.raises(VapsrError, match=r'65500x65500 pixels need .* GiB of memory, and 1\.0 GiB are free'):
             read(tmp_path / 'x.jpg')
+
+
+@pytest.mark.parametrize('kind', [b'IDAT', b'tEXt', b'iCCP'])
+def test_a_chunk_that_is_said_to_be_larger_than_its_file(kind: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / 'x.png'
+    Image.new('RGB', (8, 8)).save(path)
+    with_png_chunks(path, b'\x7f\xff\xff\xf0' + kind + b'x' * 20)
+    monkeypatch.setattr(cv2, 'imdecode', lambda *arguments: pytest.fail('OpenCV takes 2 GiB for it'))
+    with pytest.raises(VapsrError, match='cannot be decoded: the file is damaged'):
+        read_as_it_is(path)
+    with pytest.raises(VapsrError):
+        read_image(path)
 
 
 @pytest.mark.parametrize(('kind', 'blocks'), [('png', 20), ('jpeg', 20), ('tiff', 20), ('webp', 20), ('bmp', 20)])

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import ExifTags
 
 from vapsr_arch.data.image_files import read_image
 from vapsr_arch.data.images import decode, read_as_it_is
@@ -112,6 +113,16 @@ def test_the_data_tools_read_the_same(planar: str, dtype: str, tmp_path: Path) -
     eight_bits = samples[..., 2::-1] >> (8 if dtype == 'u2' else 0)
     assert np.array_equal(decode(path.read_bytes(), path), eight_bits)
     assert np.array_equal(decode(path.read_bytes(), path, cv2.IMREAD_ANYCOLOR), eight_bits)
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+def test_large_files_are_the_same_as_small_ones(order: str, tmp_path: Path) -> None:
+    path = tmp_path / 'x.tif'
+    for photometric, dtype, tile in itertools.product(('minisblack', 'rgb'), ('u1', 'u2'), (None, (16, 16))):
+        samples = _samples(dtype, COLOURS[photometric])
+        _write(path, samples, photometric, 'contig', bigtiff=True, byteorder=order, tile=tile, software='Software')
+        read = read_image(path)
+        assert np.array_equal(read.pixels, samples) and read.exif[ExifTags.Base.Software] == 'Software'
 
 
 def _few_bits(samples: np.ndarray, bits: int, photometric: int, order: str, colours: np.ndarray) -> bytes:

@@ -112,10 +112,16 @@ def test_inputs_that_are_not_there(given: str, message: str, files: Callable[...
         _names(given)
 
 
-def test_what_is_passed_over_is_counted_and_named(files: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_skipped_is_counted_and_named(files: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     files('in/a.png', 'in/b.gif', 'in/c.heic', 'in/.hidden', 'in/.cache/d.png', 'in/e.JFIF', 'in/f.jpe')
     assert _names('in', recursive=True) == {f'in/{name}': f'out/{name}' for name in ('a.png', 'e.JFIF', 'f.jpe')}
-    assert 'in: 2 files are passed over, not images: b.gif, c.heic' in capsys.readouterr().err
+    assert capsys.readouterr().err == 'in: 2 files are skipped, not images: b.gif, c.heic\n'
+
+
+def test_folders_that_are_skipped_are_named(files: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    files('in/a.png', 'in/2024/b.png', 'in/2025/c.png', 'in/.cache/d.png', 'in/out/a.png')
+    assert _names('in', out='in/out') == {'in/a.png': 'in/out/a.png'}
+    assert capsys.readouterr().err == 'in: 2 folders within it are skipped: 2024, 2025; -r takes the images in them, too\n'
 
 
 def test_a_suffix_is_no_path_and_a_name_not_too_long(files: Callable[..., None]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 from tests.conftest import Finished, photograph
+from tests.data.data_helpers import write_damaged_pages
 from vapsr_arch.data import image_writing
 from vapsr_arch.data.image_files import read_image
 from vapsr_arch.inference import batch
@@ -49,6 +50,7 @@ def test_a_folder_with_good_and_bad_files(folder: Path, tiny_weights: Path, vaps
     Image.fromarray(pixels).save('in/turned.jpg', exif=exif, icc_profile=icc)
     Path('in/cut.jpg').write_bytes(Path('in/turned.jpg').read_bytes()[:-200])
     Path('in/text.png').write_text('not an image')
+    write_damaged_pages(Path('in/pages.tif'))
     Image.new('RGB', (1, 1), 'red').save('in/dot.png')
     cv2.imwrite('in/deep.tif', pixels.astype(np.uint16) * 257 + 3)
     Image.fromarray(pixels[..., :2]).save('in/grey_alpha.png')
@@ -57,8 +59,9 @@ def test_a_folder_with_good_and_bad_files(folder: Path, tiny_weights: Path, vaps
     result = vapsr_process('__main__', 'upscale', 'in', '-o', 'out', '--weights', str(tiny_weights), '--device', 'cpu')
 
     assert result.code == 1 and 'Traceback' not in result.err and not result.out
-    assert '2 of 9 images failed, the others are done' in result.err
-    assert 'in/cut.jpg cannot be read' in result.err and 'in/text.png is not an image' in result.err
+    assert '3 of 10 images failed, the others are done' in result.err
+    for fault in ('in/cut.jpg cannot be read', 'in/text.png is not an image', 'in/pages.tif has a second page, which is damaged'):
+        assert fault in result.err
     assert _names() == {'0.png', '1.png', 'turned.jpg', 'dot.png', 'deep.tif', 'grey_alpha.png', 'strip.png'}
     turned = read_image('out/turned.jpg')
     assert turned.pixels.shape == (60, 48, 3) and turned.icc == icc and turned.exif[ExifTags.Base.Artist] == 'Somebody'

@@ -131,6 +131,27 @@ def test_hidden_colours_do_not_bleed_into_edges(upscale: Callable[..., np.ndarra
     assert not np.array_equal(upscale(image)[..., :3], upscale(image // 2)[..., :3])  # all hidden: upscaled as they are
 
 
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_alpha_does_not_depend_on_tiles(dtype: type, plain: Upscaler) -> None:
+    random = np.random.default_rng(0)
+    image = random.integers(0, np.iinfo(dtype).max, (90, 300, 4), dtype, endpoint=True)
+    image[..., 3] *= random.random(image.shape[:2]) < 1e-3  # few pixels are seen, some of them far from all others
+    image[20:40, 200:230, 3] = random.integers(0, 256, (20, 30), np.uint8)
+    whole = plain(image)
+    plain._tile = 23
+    assert np.array_equal(plain(image), whole)
+    seen = image[..., 3] > 0
+    assert np.array_equal(whole[::2, ::2, :3][seen], image[..., :3][seen])
+    assert not np.array_equal(whole[::2, ::2, :3], image[..., :3])
+
+
+def test_colours_far_from_all_that_is_seen_stay(plain: Upscaler) -> None:
+    image = np.zeros((4, 200, 4), np.uint8)
+    image[:, 0], image[:, 1:, :3] = 200, 9
+    colours = plain(image)[::2, ::2, 0]
+    assert (colours[:, :65] == 200).all() and (colours[:, 65:] == 9).all()
+
+
 def test_images_smaller_than_the_network_takes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(NETWORKS['RFDN'](num_feat=8, num_block=1).state_dict(), tmp_path / 'net.pth')

@@ -91,12 +91,16 @@ def test_auto_resume_skips_what_is_not_complete(train_options: Callable[..., str
     content = torch.load(RUN / 'models/net_g_3.pth')
     content['params']['conv_first.weight'][0, 0] = torch.nan
     torch.save(content, RUN / 'models/net_g_3.pth')
+    changed = bytearray((RUN / 'training_states/2.state').read_bytes())
+    changed[len(changed) // 2] ^= 1
+    (RUN / 'training_states/2.state').write_bytes(changed)
     (RUN / 'training_states/.7.tmp-abcdefgh.state').touch()  # a killed run's
     result = vapsr('train', '-opt', train_options(train={'total_iter': 6}), '--auto_resume')
-    assert result.code == 0 and 'iter: 2.' in result.err
+    assert result.code == 0 and 'iter: 1.' in result.err
     for words in ('6.state is skipped: ', '6.state is not a training state of BasicSR, or is damaged',
                   '5.state is skipped: ', 'net_g_5.pth, is missing', 'net_g_4.pth is not a checkpoint',
-                  'net_g_3.pth, has weights that are not finite'):
+                  'net_g_3.pth, has weights that are not finite', '2.state is skipped: ',
+                  '2.state is not a training state of BasicSR, or is damaged: the sum of'):
         assert words in result.out
     assert network() == undisturbed
     assert not list(RUN.rglob('.*'))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.models.training_helpers import state_of_a_run
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.models import run_files
 
@@ -42,6 +43,22 @@ def test_a_checkpoint_without_a_state_is_removed_with_its_age(opt: dict[str, Any
     assert {path.name for path in Path(opt['path']['models']).iterdir()} == {
         'net_g_4.pth', 'net_g_8.pth', 'net_g_9.pth', 'net_g_latest.pth', 'net_g_best_psnr.pth'}
     assert {path.name for path in Path(opt['path']['training_states']).iterdir()} == {'4.state', '8.state'}
+
+
+def test_one_byte_changed_in_a_state_is_found_or_changes_nothing(opt: dict[str, Any]) -> None:
+    opt['path']['ignore_resume_networks'] = ['network_g']
+    path, whole, refused = run_files.state_path(opt, 3), run_files.to_bytes(state_of_a_run()), 0
+    run_files.write(path, whole)
+    same = run_files.to_bytes(run_files.read_state(opt, path))
+    places = range(0, len(whole), 29)
+    for place in places:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x40]) + whole[place + 1:])
+        try:
+            assert run_files.to_bytes(run_files.read_state(opt, path)) == same, place
+        except VapsrError as error:
+            assert 'is not a training state of BasicSR, or is damaged' in str(error)
+            refused += 1
+    assert refused > len(places) // 2
 
 
 def test_what_cannot_be_written_is_named(opt: dict[str, Any], tmp_path: Path) -> None:

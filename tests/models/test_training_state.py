@@ -1,6 +1,5 @@
 """Random states, and the options of a run compared with those of another."""
 
-import math
 import random
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models.training_helpers import state_of_a_run
 from vapsr_arch.models.run_files import from_bytes, to_bytes
 from vapsr_arch.models.training_state import (
     be_deterministic,
@@ -60,18 +60,6 @@ def test_deterministic_algorithms_are_asked_for(monkeypatch: pytest.MonkeyPatch)
         assert torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.benchmark
     finally:
         torch.use_deterministic_algorithms(False)
-
-
-def state_of_a_run(**changes: Any) -> dict[str, Any]:
-    """A state as the model saves it, with other sections; None leaves one out."""
-    parameter = torch.nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.Adam([parameter])
-    parameter.grad = torch.ones(2)
-    optimizer.step()
-    guard = {'lr_scale': 1.0, 'skipped': 0, 'rollbacks': 0, 'streak': 0, 'threshold': math.inf, 'losses': [0.1], 'unread': []}
-    state = {'epoch': 0, 'iter': 3, 'optimizers': [optimizer.state_dict()], 'schedulers': [{'last_epoch': 3}],
-             'random': [random_state([])], 'scaler': {}, 'guard': guard, 'best_metrics': {}, 'options': {}, 'good_iter': 2}
-    return {key: value for key, value in (state | changes).items() if value is not None}
 
 
 @pytest.mark.parametrize(('changes', 'section'), [

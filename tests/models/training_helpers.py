@@ -1,15 +1,19 @@
-"""What the tests of training share: things that happen at a chosen iteration, and what a run left."""
+"""What the tests of training share: things that happen at a chosen iteration, what a run left, a training state."""
 
 import itertools
+import math
 import os
 import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from vapsr_arch.models.optimization import FastSRModel
+from vapsr_arch.models.training_state import random_state
 from vapsr_arch.models.vapsr_model import VapSRModel
 
 RUN = Path('experiments/small')
@@ -63,3 +67,15 @@ def signal_at_image(monkeypatch: pytest.MonkeyPatch, image: int, number: signal.
             os.kill(os.getpid(), number)
         return upscale(model, data)
     monkeypatch.setattr(VapSRModel, '_upscale', send)
+
+
+def state_of_a_run(**changes: Any) -> dict[str, Any]:
+    """A state as the model saves it, with other sections; None leaves one out."""
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([parameter])
+    parameter.grad = torch.ones(2)
+    optimizer.step()
+    guard = {'lr_scale': 1.0, 'skipped': 0, 'rollbacks': 0, 'streak': 0, 'threshold': math.inf, 'losses': [0.1], 'unread': []}
+    state = {'epoch': 0, 'iter': 3, 'optimizers': [optimizer.state_dict()], 'schedulers': [{'last_epoch': 3}],
+             'random': [random_state([])], 'scaler': {}, 'guard': guard, 'best_metrics': {}, 'options': {}, 'good_iter': 2}
+    return {key: value for key, value in (state | changes).items() if value is not None}

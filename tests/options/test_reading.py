@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -176,6 +177,15 @@ def test_names_are_names(key: str, name: str, train_options: Callable[..., str])
         load_options(train_options(**changes[key]), True)
 
 
+@pytest.mark.parametrize('changes', [
+    {'name': 'a\0b'}, {'datasets': {'val': {'name': 'a\0b'}}}, {'val': {'suffix': 'a\0b'}},
+    {'path': {'pretrain_network_g': 'a\0b'}},
+    {'datasets': {'train': {'dataroot_gt': 'a\0b'}}}, {'network_g': {'type': 'a\0b'}}, {'a\0b': 1}], ids=str)
+def test_a_nul_is_in_no_name(changes: dict[str, Any], train_options: Callable[..., str]) -> None:
+    with pytest.raises(OptionsError, match=r"line \d+: 'a\\x00b' has characters that no text may have"):
+        load_options(train_options(**changes), True)
+
+
 def test_two_sets_of_one_name(train_options: Callable[..., str]) -> None:
     data = {'name': 'photos', 'type': 'PairedImageDataset', 'dataroot_gt': 'a', 'dataroot_lq': 'b',
             'io_backend': {'type': 'disk'}}
@@ -282,6 +292,7 @@ def test_force_yml_sets_values_without_eval(train_options: Callable[..., str], t
     ('name=' + '[' * 1500, 'sections within sections, more than 30 deep'),
     ('name=' + '9' * 5000, 'is not a whole number'),
     ('name=\0', 'the character U+0000 is not allowed'),
+    (r'name="a\0b"', "'a\\x00b' has characters that no text may have"),
     ('name=..', 'name: must be a name'),
     ('train:' + 'a:' * 2000 + 'b=1', 'write SECTION:KEY=VALUE'),
     ('name=*a', "found undefined alias 'a'"),

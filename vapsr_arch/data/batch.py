@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import cv2
 from tqdm import tqdm
 
-from vapsr_arch.data.folders import passed_over, split_images
+from vapsr_arch.data.folders import skipped_files, skipped_folders, split_images
 from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.data.recipes import RECIPE
 from vapsr_arch.errors import VapsrError, raise_faults
@@ -37,8 +37,9 @@ def sources_of(folders: Sequence[Path]) -> list[Path]:
     by_stem: dict[str, Path] = {}
     for folder in folders:
         images, others = split_images(folder)
-        if others:
-            print(passed_over(folder, others), file=sys.stderr)
+        for line in (others and skipped_files(folder, others), skipped_folders(folder)):
+            if line:
+                print(line, file=sys.stderr)
         for path in images:
             if path.stem in by_stem:
                 raise VapsrError(f'{by_stem[path.stem]} and {path} have the same name but for folder or suffix: rename one '

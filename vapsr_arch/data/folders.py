@@ -30,7 +30,23 @@ def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
     return images, [path for path in files if path.suffix.lower() not in SUFFIXES]
 
 
-def passed_over(folder: str | os.PathLike, files: Sequence[Path]) -> str:
-    """A line that says how many files of a folder are no images, and names the first of them."""
-    names = ', '.join(file.name if not _NO_TEXT.search(file.name) else ascii(file.name) for file in files[:3])
-    return f'{folder}: {len(files)} files are passed over, not images: {names}{", ..." if len(files) > 3 else ""}'
+def skipped_files(folder: str | os.PathLike, files: Sequence[Path]) -> str:
+    """A line that says how many files of a folder are skipped as no images, and names the first of them."""
+    return f'{folder}: {len(files)} files are skipped, not images: {_names(files)}'
+
+
+def skipped_folders(folder: str | os.PathLike, but: Path | None = None) -> str | None:
+    """A line that says how many folders lie within a folder that is not searched for more; None if none does.
+
+    Args:
+        folder: The folder.
+        but: A folder that is not counted, such as that of the outputs.
+    """
+    within = [path for path in sorted(Path(folder).iterdir())
+              if path.is_dir() and not path.name.startswith('.') and path.resolve() != (but and but.resolve())]
+    return f'{folder}: {len(within)} folders within it are skipped: {_names(within)}' if within else None
+
+
+def _names(paths: Sequence[Path]) -> str:
+    names = [path.name if not _NO_TEXT.search(path.name) else ascii(path.name) for path in paths[:3]]
+    return ', '.join(names) + (', ...' if len(paths) > 3 else '')

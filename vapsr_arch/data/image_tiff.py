@@ -32,7 +32,7 @@ def _directory(file: BinaryIO) -> tuple[bytes, TiffImagePlugin.ImageFileDirector
         file.seek(0)
         head = file.read(8)
         head += file.read(8) if 43 in head[2:4] else b''
-        directory = TiffImagePlugin.ImageFileDirectory_v2(head)
+        directory = _empty_directory(head)
         file.seek(directory.next)
         directory.load(file)
         dict(directory)  # which decodes the values
@@ -41,8 +41,17 @@ def _directory(file: BinaryIO) -> tuple[bytes, TiffImagePlugin.ImageFileDirector
     return head, directory
 
 
+def _empty_directory(head: bytes, group: int | None = None) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """A directory to read from a file that begins so; of a big-endian BigTIFF, Pillow sees neither the one nor the other."""
+    if head[:4] == b'MM\0+':
+        return TiffImagePlugin.ImageFileDirectory_v2(b'II+\0' + head[4:], prefix=b'MM', group=group)
+    return TiffImagePlugin.ImageFileDirectory_v2(head, group=group)
+
+
 def check_layout(file: BinaryIO) -> None:
     """Refuses the layouts of TIFF that libvips decodes to something else; colours multiplied by alpha it divides again.
+
+    The file has one page as far as libvips sees.
 
     Raises:
         ValueError: It is one of them; the message follows the file's name.
@@ -55,6 +64,8 @@ def check_layout(file: BinaryIO) -> None:
         separate = tags.get(284, 1) != 1 and samples != 1
     except (ValueError, TypeError) as error:
         raise ValueError(f'cannot be read as an image: {error}') from None
+    if tags.next:  # libvips has counted those that are whole
+        raise ValueError('has a second page, which is damaged: write its first page alone into a file')
     few_bits = bits in ({1}, {2}, {4}) and samples == 1 and photometric in (0, 1, 3)
     if not formats <= {1, 4} or not (bits in ({8}, {16}) or few_bits):
         raise ValueError(f'has samples of {"/".join(map(str, sorted(bits)))} bits'
@@ -86,7 +97,7 @@ def exif(file: BinaryIO) -> Image.Exif:
                 found[tag] = _single(value)
         for part in _NESTED:
             if part in directory:
-                nested = TiffImagePlugin.ImageFileDirectory_v2(head, group=part)
+                nested = _empty_directory(head, part)
                 file.seek(directory[part])
                 nested.load(file)
                 found.get_ifd(part).update({tag: _single(value) for tag, value in nested.items()})

@@ -36,7 +36,7 @@ def decode(content: bytes | None, name: str | os.PathLike, flags: int = cv2.IMRE
         VapsrError: The bytes are no image, or end too early.
     """
     if not content:
-        raise VapsrError(f'{name} cannot be decoded: the file is damaged, cut off or not an image')
+        raise _damaged(name)
     if not _is_for_opencv(content, name):
         pixels = read_image(name, content).pixels if is_usable() else ImageProcess.of_this_process().read(name, content)
         return _as_flags_say(pixels, flags)
@@ -45,8 +45,12 @@ def decode(content: bytes | None, name: str | os.PathLike, flags: int = cv2.IMRE
     except cv2.error:
         image = None
     if image is None:
-        raise VapsrError(f'{name} cannot be decoded: the file is damaged, cut off or not an image')
+        raise _damaged(name)
     return image
+
+
+def _damaged(name: str | os.PathLike) -> VapsrError:
+    return VapsrError(f'{name} cannot be decoded: the file is damaged, cut off or not an image')
 
 
 def _is_for_opencv(content: bytes, name: str | os.PathLike) -> bool:
@@ -61,6 +65,12 @@ def _is_for_opencv(content: bytes, name: str | os.PathLike) -> bool:
         return is_for_opencv
     if not content.startswith(_PNG_START) or len(content) < 33:
         return False
+    place, size, kind = 8, 0, b''
+    while kind != b'IEND' and place + 8 <= len(content):
+        size, kind = struct.unpack_from('>I4s', content, place)
+        place += 12 + size
+    if place - 4 > len(content):  # OpenCV would take memory for all that a chunk is said to have
+        raise _damaged(name)
     width, height = struct.unpack('>II', content[16:24])
     if not 0 < width < 2**31 or not 0 < height < 2**31 or b'acTL' in content[33:4096]:
         return False

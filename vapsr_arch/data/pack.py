@@ -125,9 +125,12 @@ class Pack:
         record = self.index[position]
         start = int(record['name_offset'])
         try:
-            return self._map[start:start + int(record['name_size'])].decode()
+            name = self._map[start:start + int(record['name_size'])].decode()
         except UnicodeDecodeError:
-            raise self._damaged(f'name of image {position}') from None
+            name = '\0'
+        if '\0' in name:  # no file could have it
+            raise self._damaged(f'name of image {position}')
+        return name
 
     def names(self) -> list[str]:
         """All names, which ascend."""

@@ -74,6 +74,7 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]], png_level: int = PNG_LEV
             beside = number < len(plans) and plan.size + plans[number].size <= available_memory() * _SHARE
             ahead = reader.submit(_read, plans[number]) if beside else None
             writing = _kept(plan.job, partial(_upscaled, plan, reading, writer, show, png_level), faults)
+            del reading  # its image takes memory, and is not needed for writing
             done += plan.megapixels
             show(1)
             if behind:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vapsr_arch.data.folders import passed_over
+from vapsr_arch.data.folders import skipped_files, skipped_folders
 from vapsr_arch.data.image_formats import FORMATS, OUTPUT_SUFFIXES, SUFFIXES
 from vapsr_arch.errors import OptionsError, VapsrError
 
@@ -85,10 +85,13 @@ def _found(given: str, out: Path, recursive: bool) -> Iterator[tuple[Path, Path]
                  and (out.resolve() == path.resolve() or out.resolve() not in file.resolve().parents)]
         found = [file for file in files if file.suffix.lower() in SUFFIXES]
         if len(found) < len(files):
-            print(passed_over(given, [file for file in files if file.suffix.lower() not in SUFFIXES]), file=sys.stderr)
+            print(skipped_files(given, [file for file in files if file.suffix.lower() not in SUFFIXES]), file=sys.stderr)
         if not found:
             raise VapsrError(f'{given}: the folder has no image ({", ".join(SUFFIXES)})'
                              + ('' if recursive else '; -r looks into folders within it, too'))
+        folders = None if recursive else skipped_folders(given, but=out)
+        if folders:
+            print(f'{folders}; -r takes the images in them, too', file=sys.stderr)
         yield from ((file, file.relative_to(path)) for file in found)
     elif path.is_file():
         yield path, Path(path.name)

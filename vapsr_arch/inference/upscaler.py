@@ -19,6 +19,8 @@ from vapsr_arch.weights.names import default_weights
 
 AUTO_HALO = 48  # what is further away changes few pixels, by one grey level: docs/upscale.md has the measurements
 _SMALLEST_TILE = 16  # with a halo around it, smaller ones save no memory
+_BAND = 2**23  # pixels of a result that become integers at a time
+_BLEEDING = 64  # pixels from which a hidden colour could bleed into what is seen: further ones than a usual halo changes nothing
 _LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
 
 
@@ -83,7 +85,7 @@ class Upscaler:
         the channels of RGB go one by one. Alpha goes through it as
         grey, limited to the range of the 3x3 pixels around: edges become as sharp as those of colours, without ringing,
         and what is wholly transparent or opaque stays so. Colours under wholly transparent pixels, which nobody sees, are
-        replaced by the nearest ones that are seen, so that they do not bleed into edges.
+        replaced by the nearest ones that are seen, if there are some within 64 pixels, so that they do not bleed into edges.
 
         Args:
             image: H x W (grey), or H x W x C with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels; uint8 or
@@ -112,12 +114,7 @@ class Upscaler:
         except MemoryError:
             raise VapsrError(f'there is not enough memory for the result, {width * self.scale}x{height * self.scale} '
                              f'pixels') from None
-        if channels in (1, 3):
-            self._upscale(planes, canvas, None, progress)
-        else:
-            alpha = planes[..., -1:]
-            self._upscale(_visible_colours(planes), canvas[..., :-1], None, lambda share: progress(share / 2))
-            self._upscale(alpha, canvas[..., -1:], _range_around(alpha), lambda share: progress((share + 1) / 2))
+        self._upscale(planes, canvas, progress)
         return canvas[..., 0] if image.ndim == 2 else canvas
 
     def _device(self) -> torch.device:
@@ -125,7 +122,7 @@ class Upscaler:
         return torch.device(getattr(self.engine, 'device', 'cpu'))
 
     def _tile_for(self, image: np.ndarray) -> int:
-        """The tile for an image, H x W x 1 or 3: its longer side where the whole image fits into a window.
+        """The tile for an image, H x W x C: its longer side where the whole image fits into a window.
 
         What windows take is measured with the first image that is larger than what fits in any case.
         """
@@ -145,15 +142,14 @@ class Upscaler:
         def run(seen: np.ndarray) -> None:
             height, width, channels = seen.shape
             whole = next(tiles.tiles(height, width, max(height, width), 0))
-            self._upscale_tile(seen, np.empty((height * self.scale, width * self.scale, channels), seen.dtype), None, whole)
+            self._upscale_tile(seen, np.empty((height * self.scale, width * self.scale, channels), seen.dtype), whole)
 
         run(image[:64, :64])  # loads, or compiles, what is to be once
         seen = image[:tile_sizes.MEASURED, :tile_sizes.MEASURED]
         use = tile_sizes.measured(lambda: run(seen), device)
         return use and tile_sizes.fitting_window(use, seen.shape[0] * seen.shape[1])
 
-    def _upscale(self, image: np.ndarray, canvas: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None,
-                 progress: Callable[[float], None]) -> None:
+    def _upscale(self, image: np.ndarray, canvas: np.ndarray, progress: Callable[[float], None]) -> None:
         """Fills `canvas` from `image`, with smaller tiles if memory needs it; arguments as for `_upscale_tile`."""
         height, width = image.shape[:2]
         tile = tile_sizes.MEASURED  # if memory runs out while that is measured
@@ -162,7 +158,7 @@ class Upscaler:
                 tile, done = self._tile_for(image), 0
                 halo = self._halo_for(height, width, tile)
                 for part in tiles.tiles(height, width, tile, halo, self.engine.min_size):
-                    self._upscale_tile(image, canvas, limits, part)
+                    self._upscale_tile(image, canvas, part)
                     done += part.area
                     progress(done / (height * width))
                 return
@@ -191,32 +187,53 @@ class Upscaler:
                              f'{tile} pixels: there is no full halo; give --halo N, or a larger --tile')
         return reach or 0
 
-    def _upscale_tile(self, image: np.ndarray, canvas: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None,
-                      tile: tiles.Tile) -> None:
+    def _upscale_tile(self, image: np.ndarray, canvas: np.ndarray, tile: tiles.Tile) -> None:
         """Upscales one tile.
 
         Args:
-            image: H x W x 1 or 3.
+            image: H x W x 1 to 4.
             canvas: The upscaled image, of which the tile's part is written.
-            limits: The smallest and largest values that the result may have, each like `image`; or None.
             tile: Where.
         """
         rows, columns = tile
+        seen = np.s_[rows.start:rows.stop, columns.start:columns.stop]
         kept = np.s_[rows.first:rows.last, columns.first:columns.last]
         target = canvas[tuple(slice(part.start * self.scale, part.stop * self.scale) for part in kept)]
-        if limits is not None:
-            low, high = (limit[kept].repeat(self.scale, 0).repeat(self.scale, 1) for limit in limits)
-            if np.array_equal(low, high):
-                target[...] = low
-                return
-        seen = image[rows.start:rows.stop, columns.start:columns.stop]
-        result = self._run(self._normalised(seen))
-        top, left = (rows.first - rows.start) * self.scale, (columns.first - columns.start) * self.scale
-        result = result[:, :, top:top + target.shape[0], left:left + target.shape[1]]
-        if image.shape[2] < result.shape[1]:
-            result = (result * _LUMA.to(result.device)).sum(1, keepdim=True)
-        values = _quantised(result[0].permute(1, 2, 0), image.dtype)
-        target[...] = values if limits is None else values.clip(low, high)
+        offset = (rows.first - rows.start) * self.scale, (columns.first - columns.start) * self.scale
+        if image.shape[2] in (1, 3):
+            self._fill(target, image[seen], offset)
+            return
+        self._fill(target[..., :-1], _visible_colours(image, *seen), offset)
+        low, high = _range_around(image[..., -1], *kept)
+        if np.array_equal(low, high):
+            target[..., -1] = low.repeat(self.scale, 0).repeat(self.scale, 1)
+        else:
+            self._fill(target[..., -1:], image[seen][..., -1:], offset, (low, high))
+
+    def _fill(self, target: np.ndarray, seen: np.ndarray, offset: tuple[int, int],
+              limits: tuple[np.ndarray, np.ndarray] | None = None) -> None:
+        """Fills an array with what the network makes of a window; some rows at a time, as floats are four times as many bytes.
+
+        Args:
+            target: H x W x 1 or 3.
+            seen: The window, H x W x 1 or 3.
+            offset: Where `target` begins in the upscaled window.
+            limits: The smallest and the largest value that each of the window's pixels in `target` may become; None for any.
+        """
+        top, left = offset
+        height, width, channels = target.shape
+        result = self._run(self._normalised(seen))[:, :, top:top + height, left:left + width]
+        band = self.scale * max(1, _BAND // (width * self.scale))
+        for start in range(0, height, band):
+            part = result[:, :, start:start + band]
+            if channels < part.shape[1]:
+                part = (part * _LUMA.to(part.device)).sum(1, keepdim=True)
+            values = _quantised(part[0].permute(1, 2, 0), seen.dtype)
+            if limits:
+                of_these = slice(start // self.scale, (start + band) // self.scale)
+                low, high = (limit[of_these].repeat(self.scale, 0).repeat(self.scale, 1)[..., None] for limit in limits)
+                values = values.clip(low, high)
+            target[start:start + band] = values
 
     @staticmethod
     def _normalised(image: np.ndarray) -> np.ndarray:
@@ -249,22 +266,30 @@ def _quantised(values: Tensor, dtype: np.dtype) -> np.ndarray:
     return values.to(torch.int32).to(torch.int16).cpu().numpy().view(np.uint16)  # not every device has uint16
 
 
-def _visible_colours(image: np.ndarray) -> np.ndarray:
-    """An image without its alpha, and with the nearest visible colours in place of wholly transparent ones."""
-    colours, hidden = image[..., :-1], image[..., -1] == 0
-    if not hidden.any() or hidden.all():
-        return colours
+def _visible_colours(image: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+    """A window of an image without its alpha: in place of colours that are wholly transparent, the nearest visible ones.
+
+    So it is where there are some within `_BLEEDING` pixels, in the window or around it: windows that overlap agree.
+    """
+    first = [max(0, part.start - _BLEEDING) for part in (rows, columns)]
+    around = image[first[0]:rows.stop + _BLEEDING, first[1]:columns.stop + _BLEEDING]
+    within = tuple(slice(part.start - start, part.stop - start) for part, start in zip((rows, columns), first))
+    colours, hidden = around[..., :-1], around[..., -1] == 0
+    if not hidden[within].any() or hidden.all():
+        return colours[within]
     import cv2  # a tenth of the command's start, for few images
-    _, nearest = cv2.distanceTransformWithLabels(hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5,
-                                                 labelType=cv2.DIST_LABEL_PIXEL)
+    distance, nearest = cv2.distanceTransformWithLabels(hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5,
+                                                        labelType=cv2.DIST_LABEL_PIXEL)
     by_label = np.empty((nearest.max() + 1, colours.shape[2]), image.dtype)
     by_label[nearest[~hidden]] = colours[~hidden]
-    return by_label[nearest]
+    return np.where(distance[within][..., None] > _BLEEDING, colours[within], by_label[nearest[within]])
 
 
-def _range_around(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest of the 3x3 pixels around each: H x W x 1 both, as `alpha`."""
+def _range_around(alpha: np.ndarray, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest of the 3x3 pixels around each of a part of H x W: like that part, both."""
     import cv2
-    alpha = np.ascontiguousarray(alpha[..., 0])
+    first = [max(0, part.start - 1) for part in (rows, columns)]
+    around = np.ascontiguousarray(alpha[first[0]:rows.stop + 1, first[1]:columns.stop + 1])
+    within = tuple(slice(part.start - start, part.stop - start) for part, start in zip((rows, columns), first))
     window = np.ones((3, 3), np.uint8)
-    return cv2.erode(alpha, window)[..., None], cv2.dilate(alpha, window)[..., None]
+    return cv2.erode(around, window)[within], cv2.dilate(around, window)[within]
