@@ -119,6 +119,19 @@ def test_nothing_is_begun_where_two_outputs_collide(folder: Path, upscale: Calla
     assert result.code == 1 and 'would both become out/1.png' in result.err and not Path('out').exists()
 
 
+def test_outputs_that_cannot_be_written_end_it_before_the_first_image(
+        folder: Path, upscale: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch) -> None:
+    Path('file').touch()
+    result = upscale('in', '-o', 'file/out')
+    assert result.code == 1
+    assert result.err.endswith('Error: the folder file/out cannot be made (Not a directory): choose another output\n')
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)  # root may do everything
+    result = upscale('in', '-o', 'out')
+    assert result.code == 1
+    assert result.err.endswith('Error: the folder out cannot be written to: choose another output\n')
+    assert not _names('out')
+
+
 def test_an_input_is_not_overwritten(folder: Path, upscale: Callable[..., Finished]) -> None:
     before = Path('in/0.png').read_bytes()
     assert upscale('in', '-o', 'in', '--force').code == 1

@@ -1,5 +1,6 @@
 """A benchmark of three small networks, of which one has no checkpoint."""
 
+import contextlib
 import functools
 import shutil
 from collections.abc import Iterator
@@ -41,11 +42,12 @@ def write_options(name: str, network: dict[str, Any], /, **more: Any) -> str:
 
 
 class Benchmarked(NamedTuple):
-    """A folder with option files and a benchmark of them in `out`, and how the command ended."""
+    """A folder with option files and a benchmark of them in `out`, how the command ended, and what it said on stderr."""
 
     folder: Path
     out: Path
     code: int
+    err: str
 
 
 @pytest.fixture(scope='package')
@@ -66,7 +68,7 @@ def benchmarked(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Ite
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         _in_forked_processes(patch)
-        yield Benchmarked(folder, folder / 'out', int(code.read_text()))
+        yield Benchmarked(folder, folder / 'out', int(code.read_text()), (folder / 'err.txt').read_text())
 
 
 def _in_forked_processes(patch: pytest.MonkeyPatch) -> None:
@@ -93,7 +95,7 @@ def _benchmark(folder: Path) -> int:
             torch.save({'params': NETWORKS[name](**arguments).state_dict()}, f'{name}.pth')
             write_options(name, network)
         write_options('broken', SMALL_NETWORK)
-        with pytest.raises(SystemExit) as stop:
+        with pytest.raises(SystemExit) as stop, Path('err.txt').open('w') as err, contextlib.redirect_stderr(err):
             main(['benchmark', 'VapSR.yml', 'IMDN.yml', 'broken.yml', '-o', 'out', '--compare', 'photos/2',
                   '--receptive-field'])
         return stop.value.code

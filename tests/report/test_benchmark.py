@@ -36,6 +36,11 @@ def test_one_network_that_fails_leaves_the_others_and_exit_code_1(benchmarked: B
     assert '\n- broken: photos: there is no checkpoint broken.pth\n' in (benchmarked.out / 'table.md').read_text()
 
 
+def test_a_checkpoint_that_is_not_there_is_named_before_anything_is_measured(benchmarked: Benchmarked) -> None:
+    line = 'broken: there is no checkpoint broken.pth; what it costs is measured all the same\n'
+    assert line in benchmarked.err and 'bicubic' not in benchmarked.err.partition(line)[0]
+
+
 def test_a_network_without_scores_keeps_its_costs(benchmarked: Benchmarked) -> None:
     _, vapsr, _, broken = _results(benchmarked)
     for name in ('parameters', 'multi_adds', 'activations'):

@@ -1,5 +1,6 @@
 """Many files upscaled: progress, and files that fail."""
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -54,8 +55,10 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]], png_level: int = PNG_LEV
         png_level: How much PNG files are compressed, 0 to 9.
 
     Raises:
-        VapsrError: Some files failed; all of them are named, and the others are done.
+        VapsrError: A folder of outputs cannot be written to; or some files failed: all of them are named, and the others are
+            done.
     """
+    _make_folders({job.output.parent for job, _ in jobs})  # before the time is spent
     plans = [_planned(*job) for job in jobs]
     faults: dict[Job, VapsrError] = {}
     ahead: Future | None = None
@@ -136,6 +139,17 @@ def read_to_upscale(source: Path, kind: str, scale: int) -> tuple[ImageData, boo
 def say(message: str) -> None:
     """Prints a line to stderr, above a progress bar if there is one."""
     tqdm.write(message, file=sys.stderr)
+
+
+def _make_folders(folders: set[Path]) -> None:
+    for folder in sorted(folders):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            writable = os.access(folder, os.W_OK | os.X_OK)
+        except OSError as error:
+            raise VapsrError(f'the folder {folder} cannot be made ({error.strerror}): choose another output') from None
+        if not writable:
+            raise VapsrError(f'the folder {folder} cannot be written to: choose another output')
 
 
 def _read(plan: _Plan) -> tuple[ImageData, bool]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -231,6 +232,9 @@ class Benchmark:
 
         What is unchanged since it was last measured into the same folder is not measured again.
         """
+        for test in self.tests:  # at once, for measuring takes long
+            if test.checkpoint and not Path(test.checkpoint).is_file():
+                print(f'{test.title}: {test.no_checkpoint()}; what it costs is measured all the same', file=sys.stderr)
         self.rows = [self._bicubic()]
         with tqdm(self.tests, unit='network') as progress:
             for test in progress:

@@ -31,6 +31,7 @@ from vapsr_arch.report.benchmark_sets import BenchmarkSet
 from vapsr_arch.report.children import ending, run_child
 from vapsr_arch.report.records import Record, code_state, data_state
 from vapsr_arch.report.row import Row, reason_of
+from vapsr_arch.weights.names import how_to_download
 from vapsr_arch.weights.networks import load_into
 
 _PASSES = 8  # of a self-ensemble
@@ -115,6 +116,11 @@ class NetworkTest:
             load_into(network, self.checkpoint, path.get('param_key_g'), path.get('strict_load_g', True))
         return network.eval().to(memory_format=torch.channels_last)
 
+    def no_checkpoint(self) -> str:
+        """A sentence for a checkpoint that is not there."""
+        how = how_to_download(self.checkpoint)
+        return f'there is no checkpoint {self.checkpoint}' + (f': {how}' if how else '')
+
     def _network_g(self) -> dict[str, Any]:
         """`network_g` with absolute paths, from which any process can build the network."""
         network_g = dict(self.options['network_g'])
@@ -163,7 +169,7 @@ class NetworkTest:
             row.absent |= {dataset['name']: 'no checkpoint (path.pretrain_network_g is not set)' for dataset in self.sets}
             return
         if not row.weights:
-            raise VapsrError(f'there is no checkpoint {self.checkpoint}')
+            raise VapsrError(self.no_checkpoint())
         record = Record(self.out / 'networks' / f'{self.options["name"]}.scores.json', {
             **common, 'weights': row.weights['sha256'], 'options': self.options,
             'data': [data_state(dataset) for dataset in self.sets]})

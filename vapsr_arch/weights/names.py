@@ -35,8 +35,16 @@ def find_weights(weights: str | os.PathLike) -> Path:
         return found
     names = sorted({path.stem for folder in _FOLDERS if folder.is_dir() for path in folder.iterdir()
                     if path.suffix in _SUFFIXES})
+    how = how_to_download(weights) or '`vapsr weights list` names those that can be downloaded'
     raise VapsrError(f'{weights}: there is no such file of weights, nor weights of that name: there are {", ".join(names)}; '
-                     f'`vapsr weights list` names those that can be downloaded')
+                     f'{how}')
+
+
+def how_to_download(weights: str | os.PathLike) -> str | None:
+    """Which command downloads the weights of a name or of a file that is not there; None if none does."""
+    from vapsr_arch.weights.authors import CHECKPOINTS
+    stem = Path(weights).name.removesuffix('.pth')
+    return f'`vapsr weights get {stem}` downloads it' if stem in CHECKPOINTS else None
 
 
 def default_weights(scale: int | None = None, photo: bool = False) -> Path:
