@@ -115,7 +115,7 @@ def test_inputs_that_are_not_there(given: str, message: str, files: Callable[...
 def test_what_is_passed_over_is_counted_and_named(files: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     files('in/a.png', 'in/b.gif', 'in/c.heic', 'in/.hidden', 'in/.cache/d.png', 'in/e.JFIF', 'in/f.jpe')
     assert _names('in', recursive=True) == {f'in/{name}': f'out/{name}' for name in ('a.png', 'e.JFIF', 'f.jpe')}
-    assert 'in: 2 files are passed over, not images: b.gif, c.heic' in capsys.readouterr().err
+    assert 'in: 2 files are skipped, not images: b.gif, c.heic' in capsys.readouterr().err
 
 
 def test_a_suffix_is_no_path_and_a_name_not_too_long(files: Callable[..., None]) -> None:

@@ -65,20 +65,21 @@ def test_counts_by_hand(capfd: pytest.CaptureFixture, caplog: pytest.LogCaptureF
         def __init__(self) -> None:
             super().__init__()
             self.conv = nn.Conv2d(1, 4, 3, padding=1)
+            self.same = nn.Conv2d(4, 4, (3, 5), padding='same', groups=2)
             self.norm = nn.BatchNorm2d(4)
             self.linear = nn.Linear(4, 5)
             self.unused = nn.Conv2d(1, 1, 1)
 
         def forward(self, x: Tensor) -> Tensor:
-            x = nn.functional.gelu(self.norm(self.conv(x)))
+            x = nn.functional.gelu(self.norm(self.same(self.conv(x))))
             x = nn.functional.layer_norm(self.linear(x.permute(0, 2, 3, 1)), (5,))
             return nn.functional.interpolate(x.permute(0, 3, 1, 2), scale_factor=3, mode='bilinear')
 
     network = Toy()
-    assert cost.num_parameters(network) == (9 * 4 + 4) + (4 + 4) + (4 * 5 + 5) + (1 + 1)
+    assert cost.num_parameters(network) == (9 * 4 + 4) + (15 * 2 * 4 + 4) + (4 + 4) + (4 * 5 + 5) + (1 + 1)
     pixels = 10 * 14  # ceil(28 / 3), ceil(40 / 3)
-    assert cost.multi_adds(network, 3, (28, 40)) == pixels * (9 * 4 + 4 * 5)
-    assert cost.activations(network, (6, 5)) == 30 * 4
+    assert cost.multi_adds(network, 3, (28, 40)) == pixels * (9 * 4 + 15 * 2 * 4 + 4 * 5)
+    assert cost.activations(network, (6, 5)) == 30 * (4 + 4)
     assert network.training and not network.norm.running_mean.any()
     assert capfd.readouterr() == ('', '') and not caplog.records
 

@@ -12,7 +12,7 @@ _NO_TEXT = re.compile('[\ud800-\udfff]')  # what stands for bytes that are not U
 
 
 def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
-    """The files of a folder by name, hidden ones aside: images, and all others.
+    """The files of a folder by name, except hidden ones: images, and all others.
 
     Raises:
         VapsrError: The folder is missing, has no image, or one whose name is not text.
@@ -33,4 +33,4 @@ def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
 def passed_over(folder: str | os.PathLike, files: Sequence[Path]) -> str:
     """A line that says how many files of a folder are no images, and names the first of them."""
     names = ', '.join(file.name if not _NO_TEXT.search(file.name) else ascii(file.name) for file in files[:3])
-    return f'{folder}: {len(files)} files are passed over, not images: {names}{", ..." if len(files) > 3 else ""}'
+    return f'{folder}: {len(files)} files are skipped, not images: {names}{", ..." if len(files) > 3 else ""}'

@@ -31,10 +31,10 @@ class Upscaler:
         weights: A name (`VapSR-S_x4` is shipped); or a file: a checkpoint of any network of this project or of one that
             spandrel knows, or ONNX; or a network of torch, N x C x H x W in [0, 1] to N x C x sH x sW with C 1 or 3, such as
             `pipeline.loading.load_network(opt='options/test/MINE/test_mine_x4.yml')` gives. None for the shipped weights of
-            the scale, for images that were not compressed with loss.
+            the scale, for images without lossy compression.
         scale: The scale; None for that of the weights, or 4 without any. PAN's weights for x3 look like those for x2, and
             need it.
-        param_key: The key that a checkpoint's weights lie under; None for the EMA's, if there are any.
+        param_key: The key under which a checkpoint's weights are; None for the EMA's, if there are any.
         device: Where to run; 'auto' takes a GPU if there is one.
         precision: What the network computes in.
         engine: What runs the network.
@@ -45,7 +45,7 @@ class Upscaler:
         halo: Pixels of the input that the network sees around a tile. 'full' for all that it looks at, so that tiling
             changes nothing; 'auto' for fewer, which changes next to nothing.
         self_ensemble: Take the mean over the eight flips and rotations, at eight times the cost.
-        log: Is called with a line that says which weights of a checkpoint are taken, or that tiles become smaller.
+        log: Called with a line that says which weights of a checkpoint are taken, or that tiles become smaller.
 
     Attributes:
         engine: What runs the network.
@@ -82,13 +82,13 @@ class Upscaler:
         Grey goes through the network as RGB, and the luma (BT.601) of what comes out is kept; through a network for grey,
         the channels of RGB go one by one. Alpha goes through it as
         grey, limited to the range of the 3x3 pixels around: edges become as sharp as those of colours, without ringing,
-        and what is wholly transparent or opaque stays so. Colours under wholly transparent pixels, which nobody sees, are
+        and what is fully transparent or opaque stays so. Colours under fully transparent pixels, which nobody sees, are
         replaced by the nearest ones that are seen, so that they do not bleed into edges.
 
         Args:
             image: H x W (grey), or H x W x C with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels; uint8 or
                 uint16, of the type's whole range.
-            progress: Is called after each tile with the share that is done, 0 to 1.
+            progress: Called after each tile with the share that is done, 0 to 1.
             canvas: What is filled and returned, H x W x C; None for a new array.
 
         Returns:
@@ -166,7 +166,7 @@ class Upscaler:
                     done += part.area
                     progress(done / (height * width))
                 return
-            except Exception as error:  # each runtime has its own kinds
+            except Exception as error:  # each runtime has its own kinds of error
                 if not is_out_of_memory(error):
                     raise
             if tile == sys.maxsize:
@@ -250,7 +250,7 @@ def _quantised(values: Tensor, dtype: np.dtype) -> np.ndarray:
 
 
 def _visible_colours(image: np.ndarray) -> np.ndarray:
-    """An image without its alpha, and with the nearest visible colours in place of wholly transparent ones."""
+    """An image without its alpha, and with the nearest visible colours in place of fully transparent ones."""
     colours, hidden = image[..., :-1], image[..., -1] == 0
     if not hidden.any() or hidden.all():
         return colours

@@ -81,7 +81,7 @@ def multi_adds(network: nn.Module, scale: int, output_size: tuple[int, int] = (7
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             copy.deepcopy(network).eval().to('meta')(image)
-    except Exception:  # whatever the code of others raises of tensors without values: it is a line of the log, no more
+    except Exception:  # whatever third-party code raises for tensors without values: it is a line of the log, no more
         return None
     return counter.get_total_flops() // 2
 
@@ -158,7 +158,7 @@ def pool_on_device(module: str, name: str) -> Callable[[Any], None]:
     original = vars(getattr(importlib.import_module(f'basicsr.models.{module}_model'), name))['_dequeue_and_enqueue']
 
     def dequeue_and_enqueue(self: Any) -> None:
-        """BasicSR's own; its pool is there already, so that it does not make one on a GPU."""
+        """BasicSR's own; its pool exists already, so that it does not make one on a GPU."""
         if not hasattr(self, 'queue_lr'):
             batch = self.lq.shape[0]
             if self.queue_size % batch:

@@ -74,14 +74,23 @@ def _count(analysis: Callable[..., JitModelAnalysis], network: nn.Module, input_
     network, image = _copy(network, input_size, 'cpu')  # fvcore's trace does not bear the meta device
     counts = (analysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
               .tracer_warnings('none'))
-    if operators == _PRODUCTS:
-        counts.set_op_handle('aten::scaled_dot_product_attention', _attention)  # fvcore counts nothing there
+    # What fvcore does not count.
+    if analysis is FlopCountAnalysis:
+        counts.set_op_handle('aten::scaled_dot_product_attention', _attention, 'aten::_convolution_mode', _padded_convolution)
+    else:
+        counts.set_op_handle('aten::_convolution_mode', lambda _, outputs: Counter(conv=math.prod(outputs[0].type().sizes())))
     with torch.no_grad():
         return sum(int(count) for operator, count in counts.by_operator().items() if operator in operators)
 
 
+def _padded_convolution(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+    """A convolution whose padding is given as 'same' or 'valid', for fvcore: its inputs and outputs are values of the trace."""
+    weight, result = inputs[1].type().sizes(), outputs[0].type().sizes()
+    return Counter(conv=result[0] * math.prod(weight) * math.prod(result[2:]))
+
+
 def _attention(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
-    """The two products of scaled dot-product attention, for fvcore: its inputs and outputs are values of the trace."""
+    """The two products of scaled dot-product attention; arguments as for `_padded_convolution`."""
     query, key, value = (value.type().sizes() for value in inputs[:3])
     return Counter({'scaled_dot_product_attention': math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])})
 
