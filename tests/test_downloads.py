@@ -70,11 +70,11 @@ def test_a_complete_part_only_gets_its_name(server: ThreadingHTTPServer, tmp_pat
 
 def test_a_wrong_sum_leaves_no_file(server: ThreadingHTTPServer, tmp_path: Path) -> None:
     wanted = source(server)._replace(checksum='md5:' + '0' * 32)
-    with pytest.raises(VapsrError, match=r'has not the md5 sum 0{32}, and was removed: run again, or put the right file at'):
+    with pytest.raises(VapsrError, match=r'does not have the md5 sum 0{32}, and was removed: run again, or put the right file'):
         download(wanted, tmp_path / 'file.bin')
     assert contents(tmp_path) == {}
     (tmp_path / 'file.bin').write_bytes(b'mine')
-    with pytest.raises(VapsrError, match='has not the md5 sum that'):
+    with pytest.raises(VapsrError, match='does not have the md5 sum that'):
         download(wanted, tmp_path / 'file.bin')
 
 
@@ -120,7 +120,7 @@ def test_faults_of_a_set(benchmark: bytes, server: ThreadingHTTPServer, tmp_path
     (tmp_path / 'Set5').mkdir()
     (tmp_path / 'Set5/mine.txt').touch()
     code, output = vapsr_output('data', 'fetch', 'Set5', *options)
-    assert code == 1 and 'Set5 holds something else than vapsr data fetch' in output
+    assert code == 1 and 'Set5 holds something other than what vapsr data fetch' in output
     assert vapsr_output('data', 'fetch', 'Set5', *options, '--force')[0] == 0
 
 
@@ -199,7 +199,7 @@ def test_weights_are_those_of_reference(reference: Path, server: ThreadingHTTPSe
     server.files['net_g_BSRN-S.pth'] = (reference / 'weights/BSRN-S.pth').read_bytes()
     server.files['VapSR-S.pth'] = b'another'
     code, output = vapsr_output('weights', 'get', 'BSRN-S.pth', 'VapSR-S', '--out', tmp_path, '--mirror', server.url)
-    assert code == 1 and 'licence: MIT' in output and 'has not the sha256 sum 4ca434fc' in output
+    assert code == 1 and 'licence: MIT' in output and 'does not have the sha256 sum 4ca434fc' in output
     assert contents(tmp_path) == {'BSRN-S.pth': server.files['net_g_BSRN-S.pth']}
 
 

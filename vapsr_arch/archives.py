@@ -124,7 +124,7 @@ def unpack(archive: Path, folder: Path, pattern: str, replacement: str) -> int:
         _remove(made, folder)
         raise VapsrError(f'{archive} is damaged ({error}): remove it, and run again') from None
     except OSError as error:
-        if error.errno is None:  # bz2's word for damage
+        if error.errno is None:  # raised by bz2 for damage
             _remove(made, folder)
             raise VapsrError(f'{archive} is damaged ({error}): remove it, and run again') from None
         raise VapsrError(f'{archive} cannot be unpacked into {folder}: {error.strerror or error}') from None

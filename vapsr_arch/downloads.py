@@ -64,7 +64,7 @@ def has_checksum(path: Path, checksum: str) -> bool:
 
 
 class _TooSlow(OSError):
-    """The server sends, but hardly anything."""
+    """The server sends too slowly."""
 
 
 class _Paced(io.RawIOBase):
@@ -82,7 +82,7 @@ class _Paced(io.RawIOBase):
         passed = time.monotonic() - self.since
         if count and passed >= _PERIOD:
             if self.count < passed * _SLOWEST:
-                raise _TooSlow(f'less than {_SLOWEST} bytes a second come')
+                raise _TooSlow(f'it sends less than {_SLOWEST} bytes a second')
             self.since, self.count = time.monotonic(), 0
         return count
 
@@ -152,8 +152,8 @@ def download(source: Source, path: Path) -> None:
     """
     if path.is_file():
         if not has_checksum(path, source.checksum):
-            raise VapsrError(f'{path} has not the {source.checksum.partition(":")[0]} sum that {source.url} has: remove it, '
-                             f'and run again')
+            raise VapsrError(f'{path} does not have the {source.checksum.partition(":")[0]} sum that {source.url} has: remove '
+                             f'it, and run again')
         return
     if not source.url.startswith(('https://', 'http://')):
         raise VapsrError(f'{source.url} is no address on the web: it begins with https:// or http://')
@@ -180,7 +180,7 @@ def download(source: Source, path: Path) -> None:
         if not has_checksum(part, source.checksum):
             part.unlink()
             tag.unlink(missing_ok=True)
-            raise VapsrError(f'{source.url}: what came has not the {source.checksum.partition(":")[0]} sum '
+            raise VapsrError(f'{source.url}: the download does not have the {source.checksum.partition(":")[0]} sum '
                              f'{source.checksum.partition(":")[2]}, and was removed: run again, or put the right file at '
                              f'{path}')
         part.rename(path)
@@ -200,7 +200,7 @@ def _continue(source: Source, part: Path, tag: Path) -> None:
             if error.headers.get('Content-Range', '').endswith(f'/{have}'):
                 return
             part.write_bytes(b'')
-            raise http.client.HTTPException('the file on the server is smaller than what came of it') from None
+            raise http.client.HTTPException('the file on the server is smaller than what was already received') from None
         raise
     with response:
         resumes = response.status == 206

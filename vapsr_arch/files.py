@@ -58,7 +58,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, old: Path) -> None:
-    """Gives a folder the name of another, which gets the folder's name: at no time is there nothing under either name.
+    """Swaps the names of two folders; both names exist at every moment.
 
     Args:
         new: A folder, complete.
@@ -121,7 +121,7 @@ def leftovers(folder: Path) -> set[Path]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[int]:
-    """Holds a file or a folder for this process; the system gives it back however the process ends.
+    """Locks a file or a folder for this process; the system unlocks it however the process ends.
 
     Args:
         path: A folder that is there, or a file, which is made.
@@ -130,7 +130,7 @@ def locked(path: Path) -> Iterator[int]:
         The file descriptor: for reading and writing where `path` is a file.
 
     Raises:
-        VapsrError: Another process holds it.
+        VapsrError: Another process has locked it.
     """
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:

@@ -48,13 +48,14 @@ class Toy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.same = nn.Conv2d(4, 4, (3, 5), padding='same', groups=2)
         self.norm = nn.BatchNorm2d(4)
         self.linear = nn.Linear(4, 5)
         self.transposed = nn.ConvTranspose2d(5, 2, 2, stride=2)
         self.unused = nn.Conv2d(1, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.linear(nn.functional.gelu(self.norm(self.conv(x))).permute(0, 2, 3, 1))
+        x = self.linear(nn.functional.gelu(self.norm(self.same(self.conv(x)))).permute(0, 2, 3, 1))
         x = nn.functional.layer_norm(x, (5,)).flatten(1, 2)
         x = nn.functional.scaled_dot_product_attention(x, x, x).mT.unflatten(2, (10, 14))
         return nn.functional.interpolate(self.transposed(x), scale_factor=3, mode='bilinear')
@@ -63,8 +64,8 @@ class Toy(nn.Module):
 def test_counts_by_hand() -> None:
     network, pixels = Toy(), 10 * 14  # ceil(28 / 3), ceil(40 / 3)
     attention = 2 * pixels ** 2 * 5
-    assert multi_adds(network, 3, (28, 40)) == pixels * (9 * 4 + 4 * 5 + 5 * 2 * 4) + attention
-    assert activations(network, (10, 14)) == pixels * (4 + 4 * 2)
+    assert multi_adds(network, 3, (28, 40)) == pixels * (9 * 4 + 15 * 2 * 4 + 4 * 5 + 5 * 2 * 4) + attention
+    assert activations(network, (10, 14)) == pixels * (4 + 4 + 4 * 2)
     assert network.training and not network.norm.running_mean.any() and network.conv.weight.device.type == 'cpu'
 
 

@@ -49,7 +49,7 @@ def test_all_faults_at_once(pairs: tuple[Path, Path], tmp_path: Path, vapsr_outp
                  f'{lr}/b.png is 12x15, but {hr}/b.png is 48x64: for x4 the LR image must be 12x16',
                  f'{hr}/c.png has no partner: no image named c in {lr}',
                  f'{lr}/more.png has no partner: no HR image of its name',
-                 f'{hr}/d.jpg and {hr}/d.bmp have the same name but for the suffix',
+                 f'{hr}/d.jpg and {hr}/d.bmp differ only in their suffix',
                  f'{hr}/d.jpg is 50x60 (height x width), not a multiple of the scale 4',
                  f'{lr}/d.png is not the LR image of {hr}/d.jpg: it shows something else; make it again',
                  f'{hr}/b.png is the test image {test_set}/uncut.png too: leave it out of training'):

@@ -97,7 +97,7 @@ def test_a_damaged_note_beside_an_lmdb(name: str, content: bytes, store: Path, p
     (store / name).write_bytes(content)
     before = contents(store)
     code, output = vapsr_output('data', 'lmdb', photographs, store, '--workers', 1)
-    assert code == 1 and f'{store} holds something else than these images' in output and contents(store) == before
+    assert code == 1 and f'{store} holds something other than these images' in output and contents(store) == before
     assert vapsr_output('data', 'lmdb', photographs, store, '--workers', 1, '--force')[0] == 0
     assert json.loads((store / '.vapsr.json').read_text())['made_by'] == 'vapsr data lmdb'
 
@@ -107,7 +107,7 @@ def test_a_damaged_note_in_a_folder_of_outputs(photographs: Path, tmp_path: Path
     assert vapsr_output(*arguments)[0] == 0
     (tmp_path / 'out/.vapsr.json').write_bytes(b'\xff')
     code, output = vapsr_output(*arguments)
-    assert code == 1 and f'{tmp_path}/out holds something else than vapsr data lr makes' in output
+    assert code == 1 and f'{tmp_path}/out holds something other than what vapsr data lr makes' in output
 
 
 def test_a_size_of_thousands_of_digits_in_an_lmdbs_list(store: Path, vapsr_output: Vapsr) -> None:

@@ -92,7 +92,7 @@ def test_other_settings_are_refused_and_more_variants_added(photographs: Path, t
     file.write_text('noise: {grey: 0.5}')
     for other in (('--seed', 1), ('--strengths', file), ('--cut-hr',)):
         code, output = vapsr_output(*command, *other)
-        assert code == 1 and 'holds something else than vapsr data degrade makes with these arguments' in output
+        assert code == 1 and 'holds something other than what vapsr data degrade makes with these arguments' in output
         assert contents(out) == made
     file.write_text('noise: {grey: 0.4}\ndownscale: {kernels: {lanczos: 1, bicubic: 2.0, bilinear: 1, area: 1}}')  # the defaults
     assert vapsr_output(*command, '--variants', 2, '--strengths', file)[0] == 0

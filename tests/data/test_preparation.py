@@ -85,7 +85,7 @@ def test_an_output_that_holds_something_else_is_left_alone(arguments: tuple, pho
         Path(arguments[2], 'mine.txt').write_text('mine')
     before = contents(tmp_path)
     code, output = vapsr_output('data', *arguments, *ONE)
-    assert code == 1 and f'{arguments[2]} holds something else than' in output and '--force' in output
+    assert code == 1 and f'{arguments[2]} holds something other than' in output and '--force' in output
     assert contents(tmp_path) == before
     assert vapsr_output('data', *arguments, *ONE, '--force')[0] == 0
     assert contents(tmp_path) != before
@@ -101,7 +101,7 @@ def test_images_of_another_folder_are_something_else(arguments: tuple, photograp
     assert vapsr_output('data', *arguments, *ONE)[0] == 0
     made = contents(tmp_path)
     code, output = vapsr_output('data', arguments[0], 'another', *arguments[2:], *ONE)
-    assert code == 1 and f'{arguments[2]} holds something else than' in output and contents(tmp_path) == made
+    assert code == 1 and f'{arguments[2]} holds something other than' in output and contents(tmp_path) == made
     monkeypatch.chdir(photographs)
     assert vapsr_output('data', arguments[0], tmp_path / 'HR', tmp_path / arguments[2], *arguments[3:], *ONE)[0] == 0
     assert contents(tmp_path) == made
@@ -122,7 +122,7 @@ def test_images_are_not_written_over_themselves(arguments: tuple, photographs: P
 def test_other_settings_are_something_else(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
     vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, *ONE)
     code, output = vapsr_output('data', 'lr', photographs, tmp_path / 'LR', '--scale', 2, '--border', 'replicate', *ONE)
-    assert code == 1 and 'holds something else than vapsr data lr makes with these arguments' in output
+    assert code == 1 and 'holds something other than what vapsr data lr makes with these arguments' in output
 
 
 def test_a_folder_once_forced_continues_without(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
@@ -169,7 +169,7 @@ def test_faults_of_input(photographs: Path, tmp_path: Path, vapsr_output: Vapsr)
     assert 'Error: 4 of 4 images failed:' in output
     cv2.imwrite(str(photographs / 'a.bmp'), np.zeros((8, 8, 3), np.uint8))
     code, output = vapsr_output('data', 'lr', photographs, out, '--scale', 2)
-    assert code == 1 and 'have the same name but for folder or suffix: rename one of them' in output
+    assert code == 1 and 'differ only in their folder or suffix: rename one of them' in output
 
 
 def test_names_that_are_not_text(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
@@ -379,4 +379,4 @@ def test_a_worker_that_is_killed_is_one_sentence(photographs: Path, tmp_path: Pa
     script.write_text('import os, signal\nfrom vapsr_arch.data.batch import run_batch\n'
                       'def work(job):\n    os.kill(os.getpid(), signal.SIGKILL)\n'
                       'if __name__ == "__main__":\n    print(list(run_batch(work, [1, 2], "x", 2)))\n')
-    assert 'a worker process was killed, for want of memory perhaps' in in_subprocess(script).stderr
+    assert 'a worker process was killed, perhaps because memory ran out' in in_subprocess(script).stderr

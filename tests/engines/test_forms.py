@@ -110,7 +110,7 @@ def test_a_compiled_network_that_is_wrong_is_not_used(reason: str, network: VapS
 
 
 class _NotInShortTypes(nn.Module):
-    """A network of others that upscales by 2, but not in bf16."""
+    """A third-party network that upscales by 2, but not in bf16."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == torch.bfloat16:

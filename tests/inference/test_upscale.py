@@ -77,7 +77,7 @@ def test_outputs_are_kept_unless_forced(folder: Path, upscale: Callable[..., Fin
     Path('out').mkdir()
     Path('out/0.png').write_text('here already')
     first = upscale('in', '-o', 'out')
-    assert first.code == 0 and '1 of 2 outputs are there already' in first.err
+    assert first.code == 0 and '1 of 2 outputs exist already' in first.err
     assert Path('out/0.png').read_text() == 'here already' and read_image('out/1.png').pixels.shape == (40, 60, 3)
     assert '2 of 2 outputs' in upscale('in', '-o', 'out').err
     assert upscale('in', '-o', 'out', '--force').code == 0
@@ -90,7 +90,7 @@ def test_shards_are_resumed_alone(folder: Path, upscale: Callable[..., Finished]
     assert first.code == 0 and 'shard 1/2: 2 of 3 images' in first.err and _names() == {'0.png', '2.png'}
     Path('out/2.png').unlink()
     again = upscale('in', '-o', 'out', '--shard', '1/2')
-    assert '1 of 2 outputs are there already' in again.err and _names() == {'0.png', '2.png'}
+    assert '1 of 2 outputs exist already' in again.err and _names() == {'0.png', '2.png'}
     assert upscale('in', '-o', 'out', '--shard', '2/2').code == 0 and _names() == {'0.png', '1.png', '2.png'}
     assert upscale('in', '-o', 'out', '--shard', '4/4').code == 0
 

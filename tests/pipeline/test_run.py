@@ -98,7 +98,7 @@ def test_a_finished_run_is_resumed(scheduler: str, train_options: Callable[..., 
 
 
 class ForeignModel(SRModel):
-    """A model class of others."""
+    """A third-party model class."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a comparison is made of beside option files of our own: networks of others, images, published figures, several scales."""
+"""What a comparison has beside our own option files: third-party networks, images, published figures, several scales."""
 
 import csv
 import json

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -73,3 +74,17 @@ def test_no_plot_begins_below_zero(benchmark: Benchmark, monkeypatch: pytest.Mon
     by_parameters, by_latency = (figure.axes[0] for figure in figures)
     assert by_latency.get_xlim()[0] == 0 and by_latency.get_xlim()[1] > 9000
     assert 0 <= by_parameters.get_xlim()[0] < 342
+
+
+def test_names_in_a_crowded_plot_do_not_overlap(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr('vapsr_arch.report.plots.save_figure', lambda figure, path: figures.append(figure))
+    benchmark.rows += [Row(f'A network, number {number}', 4, 'Other', parameters=342000 + 9000 * number,
+                           scores={'Set5': {'psnr': 32.3 + number % 3 / 50}}) for number in range(15)]
+    draw_plots(benchmark, Path('out'))
+    figure = figures[0]
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 17 and not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    frame = figure.axes[0].get_window_extent()
+    assert all(frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1 for box in boxes)

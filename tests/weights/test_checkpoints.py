@@ -57,7 +57,7 @@ def test_absent_key_lists_those_present(folder: Path) -> None:
     with pytest.raises(VapsrError, match=r"b.pth has no weights under a known key; it has 'one', 'two': name one with"):
         load_state_dict('b.pth')
     torch.save(filled(1), 'c.pth')
-    with pytest.raises(VapsrError, match=r"under 'params'; its weights lie in no key: leave param_key_g out"):
+    with pytest.raises(VapsrError, match=r"under 'params'; its weights are under no key: leave param_key_g out"):
         load_state_dict('c.pth', 'params')
 
 
@@ -133,7 +133,7 @@ def test_the_scale_of_a_pan_is_determined(folder: Path, scale: int) -> None:
 
 
 @pytest.mark.parametrize(('weights', 'scale', 'words'), [
-    ({'weight': torch.ones(1)}, None, 'these weights are of none of the networks known here (VapSR, IMDN'),
+    ({'weight': torch.ones(1)}, None, 'these weights belong to no network known here (VapSR, IMDN'),
     (network().state_dict(), 3, 'w.pth holds a VapSR for x2, not x3'),
     (network().state_dict() | {'more': torch.ones(1)}, None, 'w.pth looks like a VapSR, but does not fit it: more (1)'),
 ])

@@ -93,7 +93,7 @@ def test_a_file_is_replaced_by_force_alone(trained: VapSR, vapsr: Vapsr) -> None
     Path('old.safetensors').write_text('old')
     result = vapsr('weights', 'convert', 'trained.pth', 'old.safetensors')
     assert (result.code, result.err) == (
-        1, 'Error: old.safetensors is there already: choose another name, or replace it with --force\n')
+        1, 'Error: old.safetensors exists already: choose another name, or replace it with --force\n')
     assert Path('old.safetensors').read_text() == 'old'
     assert vapsr('weights', 'convert', 'trained.pth', 'old.safetensors', '--force').code == 0
     assert vapsr('weights', 'convert', 'old.safetensors', 'old.safetensors', '--force').code == 0  # in place

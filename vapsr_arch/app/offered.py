@@ -1,4 +1,4 @@
-"""The weights that the page offers, each loaded when it is first used."""
+"""The weights that the page offers; each is loaded when first used."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ AUTOMATIC = 'automatic'  # the choice that goes by the kind of the file, as `vap
 
 
 class OfferedWeights:
-    """Shipped weights, and those that whoever starts the page names.
+    """Shipped weights, and those named when the page is started.
 
     Args:
         given: Names or files of weights, as for `Upscaler`. They are loaded at once, which shows their scale.

@@ -32,7 +32,7 @@ class Results(NamedTuple):
 
 
 class _Cancelled(Exception):
-    """Whoever started the work does not want it any more."""
+    """The work was cancelled by its user."""
 
 
 class Jobs:
@@ -71,7 +71,7 @@ class Jobs:
             except _Cancelled:
                 yield _shown(results, faults, 'Cancelled.')
                 return
-            except Exception as error:  # no image is worth the others'
+            except Exception as error:  # one image's failure must not stop the others
                 faults.append(sentence(error, file))
             yield _shown(results, faults)
 

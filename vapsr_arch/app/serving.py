@@ -25,7 +25,7 @@ _GRACE = 2  # seconds that open connections get at the end
 @contextlib.contextmanager
 def served_page(weights: Sequence[str] = (), max_megapixels: float = MAX_MEGAPIXELS,
                 device: str = 'auto') -> Iterator[fastapi.FastAPI]:
-    """The page as an application for a server, with a folder for its files that is removed at the end.
+    """The page as a server application; its folder of files is removed at the end.
 
     Args:
         weights: Names or files of weights that are offered beside the shipped ones.
@@ -65,7 +65,7 @@ def serve(weights: Sequence[str] = (), host: str = '127.0.0.1', port: int = PORT
         port: The port; 0 for any that is free.
 
     Raises:
-        VapsrError: Weights cannot be loaded, or the address is not to be had.
+        VapsrError: Weights cannot be loaded, or the address is in use.
     """
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ':' in host else socket.AF_INET)

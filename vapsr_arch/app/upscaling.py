@@ -97,7 +97,7 @@ def _free(path: Path) -> Path:
 
 
 def _middle(height: int, width: int, side: int) -> tuple[tuple[slice, slice], str]:
-    """The middle of an image, no side of which is longer than `side`, and what to say of it: nothing if it is all."""
+    """The middle of an image, at most `side` pixels a side, and a note that it is the middle; empty if it is the whole image."""
     rows, columns = (slice(start := max(0, size - side) // 2, start + min(size, side)) for size in (height, width))
     part = '; the slider shows its middle' if max(height, width) > side else ''
     return (rows, columns), part

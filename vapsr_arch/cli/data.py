@@ -12,9 +12,9 @@ app = typer.Typer(no_args_is_help=True, help='From a folder of photographs to a 
 
 InDirs = Annotated[list[Path], typer.Argument(metavar='IN_DIR', help='Folders of images.')]
 HrDirs = Annotated[list[Path], typer.Argument(metavar='HR_DIR', help='Folders of HR images.')]
-OutDir = Annotated[Path, typer.Argument(metavar='OUT_DIR', help='Made if need be; finished images in it are kept.')]
+OutDir = Annotated[Path, typer.Argument(metavar='OUT_DIR', help='Made if needed; finished images in it are kept.')]
 Workers = Annotated[int | None, typer.Option(min=1, help='Images at a time; as many as there are cores by default.')]
-Force = Annotated[bool, typer.Option('--force', help='Write even where the output holds something else.')]
+Force = Annotated[bool, typer.Option('--force', help='Write even if the output folder holds other files.')]
 Border = Annotated[Literal['symmetric', 'replicate'],
                    typer.Option(help="MATLAB's rule at the border: today's, or that of R2016a and before.")]
 
@@ -52,7 +52,7 @@ def degrade(
     out_dir: OutDir,
     scale: Annotated[int, typer.Option(min=2, help='HR size over LR size.')],
     variants: Annotated[int, typer.Option(min=1, help='LR images of each HR image; more can be added later.')] = 1,
-    seed: Annotated[int, typer.Option(min=0, help='Another one makes other LR images.')] = 0,
+    seed: Annotated[int, typer.Option(min=0, help='A different seed gives different LR images.')] = 0,
     strengths: Annotated[Path | None, typer.Option(metavar='FILE.yml', help='Strengths, with keys of vapsr_arch/data/degrade.yml;'
                                                                             ' those left out are as there.')] = None,
     cut_hr: Annotated[bool, typer.Option('--cut-hr', help='Crop HR to a multiple of the scale and write that to OUT_DIR/HR, '
@@ -74,8 +74,8 @@ def degrade(
 def subimages(
     in_dirs: InDirs,
     out_dir: OutDir,
-    size: Annotated[int, typer.Option(min=1, help='Pixels of either side.')] = 480,
-    step: Annotated[int, typer.Option(min=1, help='Pixels from one to the next.')] = 240,
+    size: Annotated[int, typer.Option(min=1, help='Width and height in pixels.')] = 480,
+    step: Annotated[int, typer.Option(min=1, help='Pixels between the starts of neighbours.')] = 240,
     workers: Workers = None,
     force: Force = False,
 ) -> None:

@@ -28,7 +28,7 @@ def export(
     param_key: ParamKey = None,
     opt: OptFile = None,
     plugin: Plugins = None,
-    force: Annotated[bool, typer.Option('--force', help='Replace files that are there.')] = False,
+    force: Annotated[bool, typer.Option('--force', help='Replace existing files.')] = False,
 ) -> None:
     """Write a network for other programs; batch, height and width are dynamic, and each file is compared with torch first."""
     if not (out or openvino or ncnn or torch_export):

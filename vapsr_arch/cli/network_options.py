@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 OptFile = Annotated[Path | None, typer.Option('-opt', '--opt', metavar='FILE', help='A test option file that says what the '
                                               'network is, where the weights do not: its network_g, plugins and checkpoint.')]
-ParamKey = Annotated[str | None, typer.Option('--param-key', metavar='KEY', help="The key that a checkpoint's weights lie under; "
-                                              "by default the EMA's, if there are any.")]
+ParamKey = Annotated[str | None, typer.Option('--param-key', metavar='KEY', help="The key of a checkpoint's weights; by default "
+                                              "the EMA's, if there are any.")]
 
 
 def checkpoint_of(opt: Path) -> str:

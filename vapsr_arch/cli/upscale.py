@@ -28,7 +28,7 @@ def upscale(
     param_key: ParamKey = None,
     opt: OptFile = None,
     plugin: Plugins = None,
-    recursive: Annotated[bool, typer.Option('-r', '--recursive', help='Folders within folders, too.')] = False,
+    recursive: Annotated[bool, typer.Option('-r', '--recursive', help='Also look into subfolders.')] = False,
     suffix: Annotated[str, typer.Option(help="Added to the outputs' names.")] = '',
     kind: Annotated[Literal['png', 'jpeg', 'webp', 'tiff', 'avif', 'bmp', 'ppm', 'pgm'] | None, typer.Option(
         '--format', help="The outputs' format; by default each input's. JPEG, WebP and AVIF are written with quality 95.")]
@@ -38,7 +38,7 @@ def upscale(
     = 3,
     shard: Annotated[str | None, typer.Option(metavar='I/N', show_default=False, help='Of all inputs, every N-th from the I-th '
                                               'on, in the order of their paths: the part of one of N processes.')] = None,
-    force: Annotated[bool, typer.Option('--force', help='Overwrite outputs that are there; else they are kept.')] = False,
+    force: Annotated[bool, typer.Option('--force', help='Overwrite existing outputs; by default they are kept.')] = False,
     device: Annotated[Literal['auto', 'cpu', 'cuda', 'mps'], typer.Option(help='Where to run; auto takes a CUDA GPU if there is '
                                                                                'one, mps is the GPU of a Mac.')]
     = 'auto',
@@ -65,11 +65,11 @@ def upscale(
         print(f'shard {shard}: {len(jobs)} of {count} images', file=sys.stderr)
     wanted = [job for job in jobs if force or not job.output.exists()]
     if len(wanted) < len(jobs):
-        print(f'{len(jobs) - len(wanted)} of {len(jobs)} outputs are there already and are kept; --force overwrites them',
+        print(f'{len(jobs) - len(wanted)} of {len(jobs)} outputs exist already and are kept; --force overwrites them',
               file=sys.stderr)
     if not wanted:
         return
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what is half-written is removed
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that partly written files are removed
     keep_freed_memory()
     from vapsr_arch.inference.batch import say, suited_weights, upscale_files
     from vapsr_arch.inference.upscaler import Upscaler

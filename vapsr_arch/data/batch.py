@@ -1,4 +1,4 @@
-"""Work on many images: in parallel, with a progress bar, safe to stop and run again, a bad image named and passed over."""
+"""Work on many images: in parallel, with a progress bar, safe to stop and run again, a bad image named and skipped."""
 
 import functools
 import json
@@ -42,7 +42,7 @@ def sources_of(folders: Sequence[Path]) -> list[Path]:
                 print(line, file=sys.stderr)
         for path in images:
             if path.stem in by_stem:
-                raise VapsrError(f'{by_stem[path.stem]} and {path} have the same name but for folder or suffix: rename one '
+                raise VapsrError(f'{by_stem[path.stem]} and {path} differ only in their folder or suffix: rename one '
                                  f'of them')
             by_stem[path.stem] = path
     return [by_stem[stem] for stem in sorted(by_stem)]
@@ -68,10 +68,10 @@ def refuse_inputs(folders: Sequence[Path], outputs: Iterable[Path]) -> None:
 
 @contextmanager
 def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[int]:
-    """Holds an output folder for one run, and clears it of what a killed run left half-written.
+    """Holds an output folder for one run, and removes what a killed run left partly written.
 
     Args:
-        folder: It is made if need be.
+        folder: It is made if needed.
         recipe: What makes the outputs, `made_by`, and its settings; kept in the folder from the beginning.
         force: Take over a folder that holds something else.
 
@@ -88,7 +88,7 @@ def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[int]:
         killed = leftovers(folder)
         empty = killed.issuperset(folder.iterdir())
         if not (same or empty or force):
-            raise VapsrError(f'{folder} holds something else than {recipe["made_by"]} makes with these arguments: choose '
+            raise VapsrError(f'{folder} holds something other than what {recipe["made_by"]} makes with these arguments: choose '
                              f'another folder, or write into it with --force')
         for path in killed:
             path.unlink()
@@ -122,7 +122,7 @@ def _guarded(work: Callable[[Job], Result], job: Job) -> Result | VapsrError:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Has the processes that are started meanwhile compute with one thread each."""
+    """Makes processes started within the context compute with one thread each."""
     names = 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, '1'))
@@ -162,7 +162,7 @@ def _in_order(pool: Executor, work: Callable[[Job], Result], jobs: Iterable[Job]
             job, future = flight.popleft()
             yield job, future.result()
     except BrokenProcessPool:
-        raise VapsrError(f'{job}: a worker process was killed, for want of memory perhaps: run again with fewer --workers; '
+        raise VapsrError(f'{job}: a worker process was killed, perhaps because memory ran out: run again with fewer --workers; '
                          f'what is finished is kept') from None
     finally:
         for _, future in flight:

@@ -122,7 +122,7 @@ def _images_of(root: str, faults: list[str]) -> dict[str, _Image]:
         return {key: _Image(root, key) for key in headers}
     for path in split_images(root)[0]:
         if path.stem in images:
-            faults.append(f'{path} and {images[path.stem]} have the same name but for the suffix: keep one of them')
+            faults.append(f'{path} and {images[path.stem]} differ only in their suffix: keep one of them')
         images[path.stem] = _Image(root, str(path))
     return images
 

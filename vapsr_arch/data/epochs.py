@@ -36,7 +36,7 @@ class EpochPlan:
         return self.epoch + max(0, -(-(total_iter - self.iteration - self.first) // self.whole))
 
     def after(self, iteration: int) -> tuple[int, int]:
-        """The epoch of an iteration, and the samples of it that are done after the iteration."""
+        """The epoch of an iteration, and how many of its samples are done after the iteration."""
         done = iteration - self.iteration
         if done <= self.first:
             return self.epoch, self.position + done * self.batch

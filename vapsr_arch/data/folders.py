@@ -12,7 +12,7 @@ _NO_TEXT = re.compile('[\ud800-\udfff]')  # what stands for bytes that are not U
 
 
 def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
-    """The files of a folder by name, hidden ones aside: images, and all others.
+    """The files of a folder by name, except hidden ones: images, and all others.
 
     Raises:
         VapsrError: The folder is missing, has no image, or one whose name is not text.

@@ -61,7 +61,7 @@ def pixels_on_disk(folder: Path, shape: tuple[int, int, int], dtype: np.dtype) -
 
 @contextmanager
 def _released_periodically(mapped: mmap.mmap) -> Iterator[None]:
-    """Has a mapped file's pages leave the process's memory time and again; the system keeps them, in the file at last."""
+    """Repeatedly releases a mapped file's pages from the process's memory; the system keeps them and writes them to the file."""
     if not hasattr(mapped, 'madvise'):  # Windows
         yield
         return

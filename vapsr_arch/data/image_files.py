@@ -17,7 +17,7 @@ from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.memory import check_memory
 
-Image.MAX_IMAGE_PIXELS = None  # Pillow's limit refuses honest panoramas: sizes are compared with the memory, here
+Image.MAX_IMAGE_PIXELS = None  # Pillow's limit refuses real panoramas; here, sizes are compared with the free memory
 
 _KINDS = {'jpegload': 'jpeg', 'pngload': 'png', 'webpload': 'webp', 'tiffload': 'tiff', 'heifload': 'avif'}
 _PILLOW_MODES = {'1': 'L', 'L': 'L', 'P': 'RGB', 'RGB': 'RGB', 'RGBA': 'RGBA'}
@@ -38,7 +38,7 @@ class ImageData(NamedTuple):
         exif: Its EXIF, which says nothing of orientation, nor of how a TIFF lies in its file; None without any.
         icc: Its ICC profile.
         xmp: Its XMP.
-        notes: What the file has and this has not.
+        notes: What the file has and this image does not.
         resolution: Pixels per millimetre, across and down; None if the file does not say.
     """
 
@@ -79,7 +79,7 @@ def read_image(path: str | os.PathLike, content: bytes | None = None) -> ImageDa
 
     Args:
         path: The file, and what errors call it.
-        content: The file's bytes, if they are there already.
+        content: The file's bytes, if they exist already.
 
     Raises:
         VapsrError: The file is missing, damaged, not an image of a known format, larger than the memory, of several images,
@@ -192,7 +192,7 @@ def _opened_by_pillow(file: io.BufferedReader | io.BytesIO, path: str | os.PathL
     try:
         image = Image.open(file, formats=('BMP', 'PPM'))
         width, height = image.size
-    except Exception as error:  # whatever a damaged file makes of Pillow
+    except Exception as error:  # a damaged file can make Pillow raise anything
         raise VapsrError(f'{path} cannot be read as an image: {error if str(error) else type(error).__name__}') from None
     if image.mode not in _PILLOW_MODES:
         raise VapsrError(f'{path} is a {image.format} file of the kind {image.mode}: convert it to PNG')
@@ -219,7 +219,7 @@ def _read(opened: _Opened, path: str | os.PathLike) -> ImageData:
     if isinstance(opened.image, Image.Image):
         try:
             image = opened.image.convert(_PILLOW_MODES[opened.image.mode])
-        except Exception as error:  # whatever a damaged file makes of Pillow
+        except Exception as error:  # a damaged file can make Pillow raise anything
             raise VapsrError(f'{path} cannot be read as an image: {error if str(error) else type(error).__name__}') from None
         pixels = np.asarray(image)
         across, down = opened.image.info.get('dpi', (0, 0))
@@ -229,7 +229,7 @@ def _read(opened: _Opened, path: str | os.PathLike) -> ImageData:
     if image.get_typeof('icc-profile-data'):
         icc = image.get('icc-profile-data')
     if image.interpretation == 'cmyk':
-        by = 'its ICC profile' if icc else 'a usual profile, for want of its own'
+        by = 'its ICC profile' if icc else 'a standard profile, as it has none'
         notes.append(f'it is CMYK and was converted to sRGB by {by}')
         deep, icc = image.format == 'ushort', None
         image = _converted(image, 16 if deep else 8, path)

@@ -1,4 +1,4 @@
-"""The formats that images are read and written in, each with its suffixes, and which files are compressed with loss."""
+"""The formats that images are read and written in, each with its suffixes, and which files are compressed lossily."""
 
 import os
 import struct

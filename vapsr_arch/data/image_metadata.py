@@ -1,4 +1,4 @@
-"""What an image file says beside its pixels: EXIF, XMP, the ICC profile, the chunks of a PNG."""
+"""What an image file holds beside its pixels: EXIF, XMP, the ICC profile, the chunks of a PNG."""
 
 import io
 import re
@@ -37,7 +37,7 @@ def parsed_exif(content: bytes) -> Image.Exif:
 
 
 def without_layout(exif: Image.Exif) -> Image.Exif | None:
-    """EXIF without what is not true of another file's pixels; None if nothing is left.
+    """EXIF without what would be wrong for another file's pixels; None if nothing is left.
 
     Raises:
         ValueError: It cannot be written.
@@ -48,26 +48,26 @@ def without_layout(exif: Image.Exif) -> Image.Exif | None:
         exif.tobytes()
     except BAD_METADATA as error:
         raise ValueError(f'its EXIF is damaged ({error})') from None
-    # The resolution is kept apart, and stands in files that have no EXIF otherwise.
+    # The resolution is kept separately; without other EXIF it is all there is.
     return exif if set(exif) - {ExifTags.Base.XResolution, ExifTags.Base.YResolution, ExifTags.Base.ResolutionUnit} else None
 
 
 def xmp_fault(xmp: bytes) -> str | None:
-    """Why XMP is not true of an image that is made of its own; None if it is."""
+    """Why XMP would be wrong for an image that is upscaled from its own; None if it is right."""
     if b'\0' in xmp or b'<' not in xmp:
         return 'is damaged'
     return 'is about parts of the file that are not kept' if any(name in xmp for name in _FOREIGN_XMP) else None
 
 
 def suited_xmp(xmp: bytes, height: int, width: int) -> bytes:
-    """XMP of an image that has another size by now, and lies as it is to be seen."""
+    """XMP of an image after upscaling and turning it upright."""
     xmp = _XMP_ORIENTATION.sub(rb'\g<1>1', xmp)
     xmp = _XMP_WIDTH.sub(rb'\g<1>%d' % width, xmp)
     return _XMP_HEIGHT.sub(rb'\g<1>%d' % height, xmp)
 
 
 def icc_fault(profile: bytes, channels: int) -> str | None:
-    """Why an ICC profile does not suit an image; None if it does.
+    """Why an ICC profile does not fit an image; None if it does.
 
     Args:
         profile: The profile's bytes.

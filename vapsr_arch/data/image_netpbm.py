@@ -20,7 +20,7 @@ class DeepNetpbm(NamedTuple):
         channels: 1 or 3.
         is_text: Whether its samples are numbers in words.
         largest: The sample that is white.
-        start: Where the samples begin.
+        start: Offset of the first sample.
     """
 
     width: int

@@ -63,7 +63,7 @@ def check_fits(kind: str, height: int, width: int, image: ImageData) -> None:
 
 
 def write_image(path: str | os.PathLike, kind: str, image: ImageData, png_level: int = PNG_LEVEL) -> None:
-    """Writes an image, whole or not at all: PNG and TIFF without loss, JPEG, AVIF (4:4:4) and WebP of quality 95.
+    """Writes an image, whole or not at all: PNG and TIFF losslessly, JPEG, AVIF (4:4:4) and WebP of quality 95.
 
     Args:
         path: Where to.

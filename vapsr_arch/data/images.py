@@ -59,7 +59,7 @@ def _is_for_opencv(content: bytes, name: str | os.PathLike) -> bool:
         try:
             with Image.open(io.BytesIO(content), formats=('JPEG',)) as image:
                 (width, height), is_for_opencv = image.size, image.mode in ('L', 'RGB')
-        except Exception:  # whatever a damaged file makes of Pillow: the reader says what is wrong
+        except Exception:  # a damaged file can make Pillow raise anything: the reader says what is wrong
             return False
         check_memory(height, width, 9, name)  # pixels, and the coefficients of a progressive file
         return is_for_opencv

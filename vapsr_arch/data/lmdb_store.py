@@ -100,7 +100,7 @@ def _is_finished(out: Path, recipe: dict[str, Any], sources: Sequence[Path], for
         names = {line.split('.')[0] for line in meta_info.read_text(encoding='utf-8', errors='replace').splitlines()}
     wanted = {key_of(source.stem) for source in sources}
     if not force and (not names or names - wanted):
-        raise VapsrError(f'{out} holds something else than these images: choose another name, or replace it with --force')
+        raise VapsrError(f'{out} holds something other than these images: choose another name, or replace it with --force')
     made = meta_info.stat().st_mtime_ns if names else 0
     if names != wanted or any(source.stat().st_mtime_ns > made for source in sources):
         return False

@@ -57,7 +57,7 @@ def _is_finished(out: Path, recipe: dict, sources: Sequence[Path], force: bool) 
         names = set()
     wanted = {source.stem for source in sources}
     if not force and (not names or names - wanted):
-        raise VapsrError(f'{out} holds something else than these images: choose another name, or replace it with --force')
+        raise VapsrError(f'{out} holds something other than these images: choose another name, or replace it with --force')
     made = out.stat().st_mtime_ns
     return names == wanted and all(source.stat().st_mtime_ns <= made for source in sources)
 

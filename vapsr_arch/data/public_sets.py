@@ -49,7 +49,7 @@ SETS: dict[str, tuple[_Part, ...]] = {
 
 
 def fetch(names: Sequence[str], root: Path, mirror: str | None = None, force: bool = False) -> None:
-    """Downloads sets and unpacks them into `root/NAME`; what is there already is kept.
+    """Downloads sets and unpacks them into `root/NAME`; what exists already is kept.
 
     The archives stay in `root/archives`, where one that was downloaded in another way can be put.
 

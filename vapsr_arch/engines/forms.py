@@ -1,4 +1,4 @@
-"""The forms in which an engine can run a network, fast ones first, and the proof that one works on this machine."""
+"""The forms in which an engine can run a network, fast ones first, and the check that one works on this machine."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ def trial(network: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def first_sound(forms: Sequence[Form], x: Tensor, expected: Tensor) -> Run:
-    """What runs the first form that gives what is expected; a warning says why those before it do not.
+    """Returns the first form that gives the expected result; a warning says why the ones before it fail.
 
     Args:
         forms: Forms, the best first.
@@ -62,7 +62,7 @@ def first_sound(forms: Sequence[Form], x: Tensor, expected: Tensor) -> Run:
                 fault = _difference(run(x).to('cpu', torch.float32), expected, form.precision)
         except VapsrError:
             raise
-        except Exception as error:  # kernels, compilers and drivers each have their own kinds
+        except Exception as error:  # kernels, compilers and drivers each have their own kinds of error
             fault = f'{type(error).__name__}: {next(iter(str(error).strip().splitlines()), "no reason given")}'
         if fault is None:
             return run

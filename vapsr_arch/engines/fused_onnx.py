@@ -1,4 +1,4 @@
-"""VapSR on OpenVINO and ONNX Runtime with its attention blocks fused: what comes after the blocks is left to the runtime.
+"""VapSR on OpenVINO and ONNX Runtime with its attention blocks fused: the runtime runs what follows the blocks.
 
 The runtimes run the blocks layer by layer, and wait for memory meanwhile: OpenVINO takes 1.4 times as long for them as the
 kernel, in float32. The first convolution, a two-hundredth of the work, is torch's, which shares its threads with the kernel:

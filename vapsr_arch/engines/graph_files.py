@@ -100,7 +100,7 @@ def _check_external(model: Any, folder: Path) -> None:
         plain = location and not set('*\\\0') & set(location) and not os.path.isabs(location)
         path = folder / location if plain else folder
         if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
-            raise _Unfit(f'its data are to be in {location[:80]!r}, which is no file beside it')
+            raise _Unfit(f'its data should be in {location[:80]!r}, which is no file beside it')
         offset, length = (_number(entries.get(key, '0')) for key in ('offset', 'length'))
         if offset is None or length is None or offset + length > path.stat().st_size:
             raise _Unfit(f'{location[:80]} is shorter than it says')

@@ -64,7 +64,7 @@ def load_engine(weights: str | os.PathLike | nn.Module, *, scale: int | None = N
             `onnxruntime` also an ONNX file, for `openvino` an IR's `.xml`; or a name, as for `find_weights`. Or a network of
             torch, of any kind, which the engine takes over: N x C x H x W in [0, 1] to N x C x sH x sW, C being 1 or 3.
         scale: Output size over input size; None for the one that the weights determine, as for `build_network`.
-        param_key: The key of the checkpoint that the weights lie under; None for the EMA's if there are any.
+        param_key: The key of the checkpoint under which the weights are; None for the EMA's if there are any.
         device: `cpu`, `cuda`, `mps`, or `auto` for a CUDA GPU if there is one that works and the engine can use it.
         precision: What the network computes in: `fp32`, `bf16` or `fp16`. Input and output are float32 in any case. Where the
             network fails in a short type on a small image, a warning says so and it computes in float32.

@@ -14,11 +14,11 @@ from vapsr_arch.archs.common.checks import check_input
 from vapsr_arch.engines.graph_files import KEYS, check_graph, numbers_of
 from vapsr_arch.errors import VapsrError
 
-PROBE = 64  # height and width of the image that shows a foreign model's scale
+PROBE = 64  # height and width of the image that shows a third-party model's scale
 
 
 class _OnnxEngine:
-    """What both engines share: the model's facts, from its metadata or, of foreign models, from a trial.
+    """What both engines share: the model's facts, from its metadata or, for third-party models, from a trial.
 
     Args:
         model: A file, or a model's bytes.
@@ -38,7 +38,7 @@ class _OnnxEngine:
         try:
             self.run = self.MODEL(model, precision)
             shape, metadata = self.run.facts()
-        except Exception as error:  # each runtime has its own kinds
+        except Exception as error:  # each runtime has its own kinds of error
             raise VapsrError(f'{self.name} is not a model that {self.NAME} can run: {_first_line(error)}') from None
         if len(shape) != 4 or not isinstance(shape[1], int):
             raise VapsrError(f'{self.name} does not take one batch of images, N x C x H x W, but {list(shape)}')

@@ -27,14 +27,14 @@ class _Placed:
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.to(self.device, self.dtype, memory_format=torch.channels_last)
-        return self.network(x).to(torch.float32)  # in channels_last: images are made of it as it lies
+        return self.network(x).to(torch.float32)  # in channels_last: images are made from it in this layout
 
 
 class TorchEngine:
     """A network of torch, in channels_last. VapSR's attention blocks are fused: on a CPU in C, and on a GPU with Triton.
 
-    What is not torch's plain layers in float32 on the CPU has to give the same for a small image; where it fails or does not, a
-    warning says so, and a plainer form of the network is used: without fused blocks, then in float32.
+    Any form but torch's plain layers in float32 on the CPU must first give the same result for a small image. One that does not
+    is replaced, with a warning, by a plainer form: without fused blocks, then in float32.
 
     Args:
         network: The network on the CPU in float32, with what `weights.described` gives it; the engine takes it over.

@@ -22,7 +22,7 @@ MIN_EXPORTED = 21  # pixels: torch.export does not see that ESA's pooling window
 
 def check(name: Path, run: Callable[[Tensor], Tensor], network: nn.Module, precision: str = 'fp32',
           min_size: int | None = None) -> float:
-    """Compares what an exported network makes of images of three sizes with what torch makes of them.
+    """Compares an exported network's results for images of three sizes with torch's.
 
     They are as smooth as photographs: white noise, which no network was trained on, amplifies the rounding of fp16 forty times.
 
@@ -64,7 +64,7 @@ def _is_own(network: nn.Module) -> bool:
 
 @contextmanager
 def _foreign_explained(out: Path, network: nn.Module) -> Iterator[None]:
-    """Turns whatever an exporter or a runtime says of a network of others into a sentence.
+    """Turns whatever an exporter or a runtime says of a third-party network into a sentence.
 
     Raises:
         VapsrError: What the file was to be, and the reason.

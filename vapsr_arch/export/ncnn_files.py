@@ -95,7 +95,7 @@ def _convert(network: nn.Module, converted: Path, param: Path) -> None:
 
 
 def _run(converted: Path, x: Tensor, param: Path) -> Tensor:
-    """What ncnn makes of images, one by one. A process of its own does it: ncnn crashes on some faults of a file.
+    """ncnn's results for images, one by one, from a process of its own: ncnn crashes on some faults of a file.
 
     Raises:
         VapsrError: It cannot run the files.

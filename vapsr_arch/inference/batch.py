@@ -23,7 +23,7 @@ from vapsr_arch.memory import available_memory, check_memory
 from vapsr_arch.weights.names import default_weights
 
 _Result = TypeVar('_Result')
-_SHARE = 1 / 4  # of the free memory, for the images in hand at a time; tiles take up to half
+_SHARE = 1 / 4  # of the free memory, for the images being worked on at a time; tiles take up to half
 _BAR = '{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining}, {rate_fmt}]'
 
 
@@ -50,7 +50,7 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]], png_level: int = PNG_LEV
     An exception that ends this, such as KeyboardInterrupt, does so when these two are done with their files.
 
     Args:
-        jobs: What to do, and what does it; outputs that are there are overwritten. What an Upscaler logs is best given to
+        jobs: What to do, and what does it; existing outputs are overwritten. What an Upscaler logs is best given to
             `say`.
         png_level: How much PNG files are compressed, 0 to 9.
 
@@ -170,7 +170,7 @@ def _bytes_a_pixel(header: Header) -> int:
 
 
 def _kept(job: Job, work: Callable[[], _Result], faults: dict[Job, VapsrError]) -> _Result | None:
-    """What some work on a job gives; None if it fails, and its fault is kept."""
+    """The result of some work on a job; None if it fails, with its error recorded."""
     try:
         return work()
     except VapsrError as error:
@@ -179,7 +179,7 @@ def _kept(job: Job, work: Callable[[], _Result], faults: dict[Job, VapsrError]) 
         faults[job] = VapsrError(f'{error.filename or job.output}: {error.strerror or error}')
     except MemoryError:
         faults[job] = VapsrError(f'{job.source}: there is not enough memory')
-    except Exception as error:  # no image is worth the others'
+    except Exception as error:  # one image's failure must not stop the others
         faults[job] = VapsrError(f'{job.source}: {type(error).__name__}: {error}; please report it')
     return None
 
@@ -207,7 +207,7 @@ def _upscaled(plan: _Plan, reading: Future, writer: ThreadPoolExecutor, progress
 
 @contextmanager
 def _named(job: Job) -> Iterator[None]:
-    """Puts the source's name before what is said of it."""
+    """Puts the source's name before errors about it."""
     try:
         yield
     except VapsrError as error:

@@ -1,4 +1,4 @@
-"""Which files become which: inputs named by file, folder or pattern, and where their outputs go."""
+"""Which input becomes which output: inputs are named by file, folder or pattern."""
 
 import glob
 import os
@@ -15,7 +15,7 @@ _LONGEST_NAME = 255  # bytes
 
 
 class Job(NamedTuple):
-    """A image to upscale.
+    """An image to upscale.
 
     Attributes:
         source: Its file.
@@ -29,7 +29,7 @@ class Job(NamedTuple):
 
 
 def plan_jobs(inputs: Sequence[str], out: Path, recursive: bool = False, suffix: str = '', kind: str | None = None) -> list[Job]:
-    """Says what is to be done; does nothing.
+    """Plans the work; writes nothing.
 
     Args:
         inputs: Files, folders, and patterns such as `photos/*.jpg`.
@@ -65,7 +65,7 @@ def plan_jobs(inputs: Sequence[str], out: Path, recursive: bool = False, suffix:
 
 
 def shard_of(jobs: Sequence[Job], number: int, count: int) -> list[Job]:
-    """The jobs of one of several processes, which know nothing of each other but get the same inputs.
+    """The jobs of one of several processes, which do not communicate but get the same inputs.
 
     Args:
         jobs: All jobs, in any order, also those that are done.

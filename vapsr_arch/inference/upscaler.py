@@ -84,7 +84,7 @@ class Upscaler:
         Grey goes through the network as RGB, and the luma (BT.601) of what comes out is kept; through a network for grey,
         the channels of RGB go one by one. Alpha goes through it as
         grey, limited to the range of the 3x3 pixels around: edges become as sharp as those of colours, without ringing,
-        and what is wholly transparent or opaque stays so. Colours under wholly transparent pixels, which nobody sees, are
+        and what is fully transparent or opaque stays so. Colours under fully transparent pixels, which nobody sees, are
         replaced by the nearest ones that are seen, if there are some within 64 pixels, so that they do not bleed into edges.
 
         Args:
@@ -267,7 +267,7 @@ def _quantised(values: Tensor, dtype: np.dtype) -> np.ndarray:
 
 
 def _visible_colours(image: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-    """A window of an image without its alpha: in place of colours that are wholly transparent, the nearest visible ones.
+    """A window of an image without its alpha: in place of colours that are fully transparent, the nearest visible ones.
 
     So it is where there are some within `_BLEEDING` pixels, in the window or around it: windows that overlap agree.
     """

@@ -225,7 +225,7 @@ class FastSRModel(SRModel):
         """
         dtype = _AUTOCAST.get(self.opt['train'].get('amp'))
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            output = self.net_g(lq).float().contiguous()  # losses of others take views
+            output = self.net_g(lq).float().contiguous()  # third-party losses take views
             losses: dict[str, Tensor] = {}
             for key, criterion in self.criteria.items():
                 result = criterion(output) if _takes_output_alone(criterion) else criterion(output, gt)

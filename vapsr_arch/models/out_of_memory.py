@@ -31,7 +31,7 @@ def memory_explained(what: str, remedy: str) -> Iterator[None]:
 def training_remedy(opt: dict[str, Any]) -> str:
     """What to do where training takes too much memory, with what the options have."""
     data, train = opt['datasets']['train'], opt['train']
-    size = f'({data["gt_size"]})' if 'gt_size' in data else 'of the patches'  # data sets of others may have another key
+    size = f'({data["gt_size"]})' if 'gt_size' in data else 'of the patches'  # third-party data sets may have another key
     return (f'lower batch_size_per_gpu ({data["batch_size_per_gpu"]}) or gt_size {size}, raise train.accumulate '
             f'({train.get("accumulate", 1)}), or on a GPU set train.amp ({train.get("amp", "off")}) to bf16')
 
@@ -50,5 +50,5 @@ def killed_workers_explained() -> Iterator[None]:
     except (RuntimeError, ConnectionResetError, ConnectionRefusedError, EOFError) as error:
         if isinstance(error, RuntimeError) and not str(error).startswith(('DataLoader worker', 'received 0 items')):
             raise
-        raise VapsrError(f'a process that reads images was killed, for want of memory perhaps ({error}): lower '
+        raise VapsrError(f'a process that reads images was killed, perhaps because memory ran out ({error}): lower '
                          f'num_worker_per_gpu; --auto_resume resumes from the newest state') from None

@@ -20,7 +20,7 @@ _TYPED = {'$ref': '#/$defs/Typed'}
 
 
 class _Generator(GenerateJsonSchema):
-    """Chooses a section's form by its `type` alone, as reading does; closes the sections that models of others do not extend."""
+    """Chooses a section's form by its `type` alone, as reading does; closes sections that third-party models do not extend."""
 
     def tagged_union_schema(self, schema: Any) -> JsonSchemaValue:
         forms = {tag: self.generate_inner(form) for tag, form in schema['choices'].items()}

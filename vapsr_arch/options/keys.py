@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-_MISSPELT = 0.8  # how much a key of a model class of others must look like one of ours to count as that, misspelt
+_MISSPELT = 0.8  # how much a key of a third-party model class must look like one of ours to count as that, misspelt
 
 
 def _whole(value: Any) -> Any:
@@ -81,13 +81,13 @@ OffAsText = BeforeValidator(_off)
 class Section(BaseModel):
     """A section whose keys are known, but for those that end or begin as `suffixes` and `prefixes` say, and where it is open.
 
-    A section that a model class of others may add to is open if the validation's context says that the model is one. The text
+    A section that a third-party model class may add to is open if the validation's context says that the model is one. The text
     below a key is its description in the JSON schema and in docs/options.md.
     """
 
     model_config = ConfigDict(strict=True, extra='allow', allow_inf_nan=False, use_attribute_docstrings=True)
     suffixes: ClassVar[tuple[str, ...]] = ()
-    prefixes: ClassVar[tuple[str, ...]] = ()  # of keys that belong to models of others
+    prefixes: ClassVar[tuple[str, ...]] = ()  # of keys that belong to third-party models
     for_models: ClassVar[bool] = False
 
     @model_validator(mode='before')

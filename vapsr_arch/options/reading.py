@@ -38,7 +38,7 @@ def _without_none(section: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dataset_without_none(dataset: dict[str, Any]) -> dict[str, Any]:
-    """The same for a data set; a class of others may ask for what is empty."""
+    """The same for a data set; a third-party class may ask for what is empty."""
     foreign = dataset['type'] not in OWN_DATASETS
     return {key: value for key, value in dataset.items()
             if value is not None or (foreign and key not in ForeignDataset.model_fields)}

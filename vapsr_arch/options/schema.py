@@ -101,7 +101,7 @@ class Paths(Section):
     strict_load_g: bool | None = True
     """`false` loads the tensors that fit, and is refused if none does."""
     param_key_g: str | None = None
-    """The key that the weights lie under; if not given, the EMA's if the file has one. Keys within keys are joined by dots."""
+    """The key of the weights; if not given, the EMA's if the file has one. Keys within keys are joined by dots."""
     resume_state: str | None = None
     """A `.state` file to resume from; `--auto_resume` finds the newest one."""
     ignore_resume_networks: list[str] | None = None

@@ -61,7 +61,7 @@ def print_network(self: Any, net: nn.Module) -> None:
     parameters = sum(parameter.numel() for parameter in net.parameters())
     text = f'Network {type(bare(net)).__name__}: {parameters:,} parameters'
     if net is self.get_bare_model(getattr(self, 'net_g', None)):
-        with contextlib.suppress(Exception):  # whatever a network raises of tensors without values: this is a line of the log
+        with contextlib.suppress(Exception):  # whatever a network raises for tensors without values: this is a line of the log
             multi_adds = operations(net, input_size(self.opt['scale'])).multi_adds
             text += f', {multi_adds / 1e9:.2f} G multi-adds for an output of 1280x720'
     get_root_logger().info(text)
@@ -140,7 +140,7 @@ def pool_on_device(module: str, name: str) -> Callable[[Any], None]:
     original = vars(getattr(importlib.import_module(f'basicsr.models.{module}_model'), name))['_dequeue_and_enqueue']
 
     def dequeue_and_enqueue(self: Any) -> None:
-        """BasicSR's own; its pool is there already, so that it does not make one on a GPU."""
+        """BasicSR's own; its pool exists already, so that it does not make one on a GPU."""
         if not hasattr(self, 'queue_lr'):
             batch = self.lq.shape[0]
             if self.queue_size % batch:

@@ -135,7 +135,7 @@ def check_wandb(options: dict[str, Any]) -> None:
 
 
 def unchecked_keys(options: dict[str, Any]) -> Iterator[str]:
-    """Sentences about keys that only a class of others knows, and that are therefore checked against nothing."""
+    """Sentences about keys that only a third-party class knows, and that are therefore checked against nothing."""
     from vapsr_arch.options.schema import ForeignDataset, Options, Train
     for phase, dataset in options['datasets'].items():
         if dataset['type'] not in OWN_DATASETS:

@@ -31,7 +31,7 @@ def load_network(weights: str | os.PathLike | None = None, opt: str | os.PathLik
             method `infer` like theirs, and what spandrel knows.
         plugins: Modules and files to import, as for `load_plugins`, beside those that `opt` names.
         scale: What the scale must be; with PAN's weights and without `opt`, the scale itself.
-        param_key: The key of the checkpoint that the weights lie under; None for that of `opt`, or else the EMA's.
+        param_key: The key of the checkpoint under which the weights are; None for that of `opt`, or else the EMA's.
         log: Is called with a sentence that says which weights are taken.
 
     Returns:

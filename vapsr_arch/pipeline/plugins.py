@@ -1,4 +1,4 @@
-"""Plugins: networks, losses, data sets, models and metrics of others, from modules and from single files.
+"""Plugins: third-party networks, losses, data sets, models and metrics, from modules and from single files.
 
 A plugin is a dotted module (the current folder is importable) or the path of a `.py` file; importing it registers what it has
 with BasicSR's registries. A network that is never registered is named as `path/to/file.py:ClassName`.

@@ -91,7 +91,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
 
 
 def build_model(opt: dict[str, Any]) -> Any:
-    """The model that was prepared; a warning lists what a model class of others lacks."""
+    """The model that was prepared; a warning lists what a third-party model class lacks."""
     model = opt['run'].prepared.pop('model')
     model.resume_training = _is_resumed
     gaps = gaps_of(model, opt) if opt['is_train'] else None
@@ -120,6 +120,6 @@ def mkdir_and_rename(path: str) -> None:
         archived = f'{path}_archived_{basicsr.utils.get_time_str()}'
         names = itertools.chain([archived], (f'{archived}_{number}' for number in itertools.count(2)))
         archived = next(name for name in names if not Path(name).exists())
-        print(f'{path} is there already, and is renamed to {archived}', flush=True)
+        print(f'{path} exists already, and is renamed to {archived}', flush=True)
         folder.rename(archived)
     folder.mkdir(parents=True)

@@ -54,7 +54,7 @@ def _take(path: Path) -> int:
     """The descriptor of a lock file, locked.
 
     Raises:
-        VapsrError: Another process holds it.
+        VapsrError: Another process has locked it.
         OSError: It cannot be made.
     """
     while True:

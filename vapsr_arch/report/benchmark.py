@@ -102,7 +102,7 @@ def _with_self_ensembles(tests: list[NetworkTest]) -> list[NetworkTest]:
 
 
 def read_tests(option_files: Sequence[str | Path], out: Path, wishes: Wishes) -> list[NetworkTest]:
-    """Reads the option files of a benchmark; sets that are not there are left out, and said so.
+    """Reads the option files of a benchmark; sets that are not there are left out, and a line says so.
 
     Raises:
         OptionsError: An option file has faults, or those of one scale do not go together: two ways to measure, one name twice.

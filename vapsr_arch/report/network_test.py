@@ -219,7 +219,7 @@ class NetworkTest:
     def _results(self, sets: dict[str, BenchmarkSet], complete: bool) -> dict[str, dict[str, dict[str, float]]]:
         """What the test made of each set that it came to: metrics by image.
 
-        VapSRModel writes a table when a set is done; where a model of others writes none, its images are measured.
+        VapSRModel writes a table when a set is done; where a third-party model writes none, its images are measured.
         """
         found = {}
         for dataset in self.sets:
@@ -239,7 +239,7 @@ class NetworkTest:
         """Measures each cost by itself: one that fails leaves the others."""
         record = Record(self.out / 'networks' / f'{self.options["name"]}.cost.json', fingerprint)
         network_g, plugins, passes = self._network_g(), self._plugins(), _PASSES if self.is_self_ensemble else 1
-        # A process that builds a network of others imports BasicSR and their plugins; one of ours is simply handed over.
+        # A process that builds a third-party network imports BasicSR and their plugins; one of ours is simply handed over.
         handed_over = network_g['type'] in NETWORKS and not plugins and not self.is_self_ensemble
         build = functools.partial(build_as_tested, plugins, network_g, self.is_self_ensemble)
 

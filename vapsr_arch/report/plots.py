@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
@@ -14,7 +15,12 @@ from vapsr_arch.report.benchmark import Benchmark
 from vapsr_arch.report.machine import counted
 from vapsr_arch.report.row import Row
 
-SIZE = (7.5, 4.6)  # inches; README pages are about 850 pixels wide
+SIZE, CROWDED_SIZE = (7.5, 4.6), (7.5, 6.4)  # inches; README pages are about 850 pixels wide
+CROWD = 12  # points: with more, the plot is higher and its names are smaller
+DISTANCES = 3, 10, 18, 28, 40, 55, 75, 100  # of names from their points, in points; from the second on with a line
+_ANGLES = np.radians((0, 180, 90, 270, 45, 315, 135, 225, 20, 340, 160, 200, 70, 110, 250, 290))
+DIRECTIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1).round(6)
+NEIGHBOURS = 40  # points within which others are neighbours
 SMALLEST = 20  # points squared, that a small network is still seen
 OURS, OTHERS = '#c8102e', '#4a6fa5'
 
@@ -33,40 +39,78 @@ def _colour(row: Row, highlight: frozenset[str]) -> str:
     return OURS if (row.is_of(highlight) if highlight else 'vapsr' in (row.network or '').lower()) else OTHERS
 
 
-def _label(axes: Axes, points: list[tuple[float, float, float, str]]) -> None:
-    """Names points at (x, y, radius in points, name): beside each, on the side where there is room, without overlaps."""
-    renderer = axes.figure.canvas.get_renderer()
-    pixels = axes.figure.dpi / 72
-    frame = axes.get_window_extent(renderer)
-    centres = [(axes.transData.transform((x, y)), radius * pixels) for x, y, radius, _ in points]
-    placed = []
-    for (x, y, radius, name), _ in sorted(zip(points, centres), key=lambda item: item[1][0][1]):
-        gap = radius + 3
-        best = None
-        for dx, dy, horizontal, vertical in ((gap, 0, 'left', 'center'), (-gap, 0, 'right', 'center'),
-                                             (0, gap, 'center', 'bottom'), (0, -gap, 'center', 'top'),
-                                             (gap * 0.8, gap * 0.8, 'left', 'bottom'), (gap * 0.8, -gap * 0.8, 'left', 'top'),
-                                             (-gap * 0.8, gap * 0.8, 'right', 'bottom'),
-                                             (-gap * 0.8, -gap * 0.8, 'right', 'top')):
-            text = axes.annotate(name, (x, y), (dx, dy), textcoords='offset points', ha=horizontal, va=vertical, fontsize=9.5)
-            box = text.get_window_extent(renderer)
-            clashes = sum(box.overlaps(other) for other in placed) * 2
-            clashes += sum(box.x0 - r < cx < box.x1 + r and box.y0 - r < cy < box.y1 + r for (cx, cy), r in centres)
-            clashes += 4 * (box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1)
-            if best is None or clashes < best[0]:
-                if best:
-                    best[1].remove()
-                best = clashes, text, box
-            else:
-                text.remove()
-        placed.append(best[2])
+class _Labels:
+    """Places the names of points beside them, without overlaps; a name that is not next to its point gets a line to it.
+
+    Args:
+        axes: The plot, drawn, so that its scales are known.
+        points: The points: x, y, radius in points, and name.
+    """
+
+    def __init__(self, axes: Axes, points: list[tuple[float, float, float, str]]) -> None:
+        renderer, self._pixels = axes.figure.canvas.get_renderer(), axes.figure.dpi / 72
+        self._axes, self._frame = axes, axes.get_window_extent(renderer).extents
+        self._names = [name for *_, name in points]
+        self._size = 9.5 if len(points) <= CROWD else 8
+        self._centres = axes.transData.transform([point[:2] for point in points])
+        self._radii = np.array([radius * self._pixels for _, _, radius, _ in points])
+        texts = [axes.text(0, 0, name, fontsize=self._size) for name in self._names]
+        self._sizes = np.array([text.get_window_extent(renderer).size for text in texts]) + 2 * self._pixels  # a margin
+        for text in texts:
+            text.remove()
+        self._boxes = np.empty((0, 4))  # of the names placed so far: left, bottom, right, top in pixels
+        self._lines = np.empty((0, 2))  # some pixels of each line drawn so far
+
+    def draw(self) -> None:
+        """Places all names, those with the most neighbours first."""
+        distances = np.linalg.norm(self._centres[:, None] - self._centres, axis=2)
+        for index in np.argsort(-(distances < NEIGHBOURS * self._pixels).sum(1), kind='stable'):
+            self._place(int(index))
+
+    def _place(self, index: int) -> None:
+        centre, size = self._centres[index], self._sizes[index]
+        distances = np.repeat(DISTANCES, len(DIRECTIONS))
+        directions = np.tile(DIRECTIONS, (len(DISTANCES), 1))
+        # A name to the left or right lies beside its point; one above or below is centred over it.
+        middles = centre + directions * (self._radii[index] + distances * self._pixels)[:, None] + np.sign(directions) * size / 2
+        boxes = np.hstack([middles - size / 2, middles + size / 2])
+        costs = [self._cost(index, box) + distance / DISTANCES[-1] for box, distance in zip(boxes, distances)]
+        best = int(np.argmin(costs))
+        to_data = self._axes.transData.inverted().transform
+        if best >= len(DIRECTIONS):
+            ends = np.stack([centre, _nearest(boxes[best], centre)])
+            self._lines = np.vstack([self._lines, np.linspace(*ends, 20)])
+            self._axes.plot(*to_data(ends).T, color='0.45', linewidth=0.6, zorder=1, scalex=False, scaley=False)
+        self._boxes = np.vstack([self._boxes, boxes[best]])
+        self._axes.text(*to_data(middles[best]), self._names[index], fontsize=self._size, ha='center', va='center')
+
+    def _cost(self, index: int, box: np.ndarray) -> float:
+        """How many names, points, lines and edges of the plot a name would cover, and its line other names and points."""
+        names = ((box[:2] < self._boxes[:, 2:]) & (box[2:] > self._boxes[:, :2])).all(1).sum()
+        points = (np.linalg.norm(_nearest(box, self._centres) - self._centres, axis=1) < self._radii).sum()
+        lines = _within(box, self._lines).any()
+        outside = (box[:2] < self._frame[:2]).any() or (box[2:] > self._frame[2:]).any()
+        line = np.linspace(self._centres[index], _nearest(box, self._centres[index]), 20)
+        crossed = sum(_within(other, line).any() for other in self._boxes)
+        near = np.linalg.norm(line[:, None] - self._centres, axis=2).min(0) < self._radii
+        return 4 * (names + points + lines) + 8 * outside + 2 * (crossed + np.delete(near, index).sum())
+
+
+def _nearest(box: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The places within a box (left, bottom, right, top) that are nearest to points."""
+    return np.clip(points, box[:2], box[2:])
+
+
+def _within(box: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Which points are within a box."""
+    return ((points > box[:2]) & (points < box[2:])).all(1)
 
 
 def _scatter(benchmark: Benchmark, rows: list[Row], x: Callable[[Row], float], x_label: str, title: str,
              area: Callable[[Row], float] | None = None) -> Figure:
     """PSNR on the first set over a cost; what was published and not measured is a ring."""
     set_name = next(iter(benchmark.sets))
-    figure = Figure(figsize=SIZE, layout='constrained')
+    figure = Figure(figsize=SIZE if len(rows) <= CROWD else CROWDED_SIZE, layout='constrained')
     FigureCanvasAgg(figure)  # measures the texts
     axes = figure.subplots()
     sizes = [area(row) if area else 60 for row in rows]
@@ -83,7 +127,7 @@ def _scatter(benchmark: Benchmark, rows: list[Row], x: Callable[[Row], float], x
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     figure.draw_without_rendering()
-    _label(axes, [(*point, (size / 3.1416)**0.5, row.label) for point, size, row in zip(points, sizes, rows)])
+    _Labels(axes, [(*point, (size / 3.1416)**0.5, row.label) for point, size, row in zip(points, sizes, rows)]).draw()
     return figure
 
 

@@ -1,4 +1,4 @@
-"""What was published: of the networks here, for comparison with what is measured; of others, as rows of their own."""
+"""Published figures: of the networks here, to compare with measured ones; of other networks, as rows of their own."""
 
 import functools
 import os

@@ -32,7 +32,7 @@ def own_code() -> str:
 
 
 def _beside(file: Path) -> list[Path]:
-    """A file of others, and those beside it, which it may import."""
+    """A third-party file, and those beside it, which it may import."""
     return sorted(file.parent.glob('*.py'))
 
 

@@ -1,4 +1,4 @@
-"""A limit to what networks may take while they are built: a file of some bytes can describe one of many gigabytes."""
+"""A limit on the memory that networks may take while they are built: a file of some bytes can describe one of many gigabytes."""
 
 import os
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Allowance(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Sequence[type], args: tuple = (), kwargs: dict | None = None) -> Any:
         """Does one operation of torch, unless its result is too large."""
         kwargs = kwargs or {}
-        if not any(result.alias_info for result in func._schema.returns):  # else it gives what is there already
+        if not any(result.alias_info for result in func._schema.returns):  # else it gives what exists already
             self._tensors -= 1
             if not any(map(_is_on_meta, tree_flatten((args, kwargs))[0])):
                 self._memory -= _size_of_result(func, args, kwargs)

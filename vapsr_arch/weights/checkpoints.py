@@ -1,4 +1,4 @@
-"""Checkpoint files: read without running code from them, whatever wrapper their weights lie in."""
+"""Checkpoint files: read without running code from them, whatever wrapper their weights are in."""
 
 import contextlib
 import itertools
@@ -30,9 +30,9 @@ class Weights:
 
     Attributes:
         tensors: By name.
-        key: The key they lay under, several joined by dots; None for weights without a wrapper.
+        key: The key they were under, several joined by dots; None for weights without a wrapper.
         prefix: What was left out at the start of their names.
-        others: Other keys that weights of a network lay under.
+        others: Other keys under which weights of a network were.
     """
 
     tensors: dict[str, Tensor]
@@ -90,8 +90,8 @@ def _read_safetensors(path: str | os.PathLike, header: int) -> dict[str, Tensor]
 def read_weights(path: str | os.PathLike, param_key: str | None = None, fits: Fits | None = None) -> Weights:
     """Reads the weights from a checkpoint.
 
-    They may lie under any of the usual keys (`state_dict`, `model`, `params`, `net_g`, `generator` ...), however nested, and
-    behind prefixes of their names (`module.`, `_orig_mod.`, `model.` ...); what else lies in the file is left there. The
+    They may be under any of the usual keys (`state_dict`, `model`, `params`, `net_g`, `generator` ...), however nested, and
+    behind prefixes of their names (`module.`, `_orig_mod.`, `model.` ...); everything else in the file is ignored. The
     weights of an exponential moving average come first.
 
     Args:
@@ -148,7 +148,7 @@ def _nothing(param_key: str | None, holders: list[Holder]) -> str:
     if keys:
         return f'{what}; it has {", ".join(map(repr, keys))}' + ('' if param_key else ': name one with --param-key or '
                                                                  'path.param_key_g')
-    return f'{what}; ' + ('its weights lie in no key: leave param_key_g out' if holders else 'it has no weights')
+    return f'{what}; ' + ('its weights are under no key: leave param_key_g out' if holders else 'it has no weights')
 
 
 def _tensors(path: str | os.PathLike, holder: Holder, make: Callable[[Any], Tensor]) -> dict[str, Tensor]:
@@ -182,6 +182,6 @@ def _tensors(path: str | os.PathLike, holder: Holder, make: Callable[[Any], Tens
 
 
 def load_state_dict(path: str | os.PathLike, param_key: str | None = None) -> tuple[dict[str, Tensor], str | None]:
-    """`read_weights` for what does not know the network: the tensors by name, and the key they lay under or None."""
+    """`read_weights` for what does not know the network: the tensors by name, and the key they were under or None."""
     weights = read_weights(path, param_key)
     return weights.tensors, weights.key

@@ -22,7 +22,7 @@ def convert(source: str | os.PathLike, out: str | os.PathLike, force: bool = Fal
     Args:
         source: The checkpoint, as for `checkpoints.read_weights`.
         out: The file to write. `.safetensors`, with text about the weights: `network` and its `arguments` as JSON where the
-            weights determine them, `source` and its `source_sha256`, `key` where they lay under one. Or `.pth`: a dictionary
+            weights determine them, `source` and its `source_sha256`, `key` where they were under one. Or `.pth`: a dictionary
             with the one key `params`.
         force: Whether `out` may be there already.
         param_key: As for `checkpoints.read_weights`: the EMA's weights come first.
@@ -39,7 +39,7 @@ def convert(source: str | os.PathLike, out: str | os.PathLike, force: bool = Fal
     if out.suffix not in ('.safetensors', '.pth'):
         raise OptionsError(f'{out}: the suffix must be .safetensors or .pth')
     if out.exists() and not force:
-        raise VapsrError(f'{out} is there already: choose another name, or replace it with --force')
+        raise VapsrError(f'{out} exists already: choose another name, or replace it with --force')
     weights = read_weights(source, param_key, fit)
     # Neither format is to keep a memory layout; safetensors refuses tensors that share memory.
     state_dict = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in weights.tensors.items()}

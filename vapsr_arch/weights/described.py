@@ -1,4 +1,4 @@
-"""What engines and exports ask of a network: its scale, its channels and its smallest image; of foreign ones, measured."""
+"""What engines and exports need to know of a network: scale, channels and smallest image; measured for third-party ones."""
 
 import torch
 from torch import nn
@@ -45,7 +45,7 @@ def _measured(network: AdaptedNetwork) -> tuple[int, int, int]:
             try:
                 with torch.inference_mode():
                     height, width = network(torch.full((1, channels, side, side + 1), 0.5, device=device)).shape[2:]
-            except Exception as error:  # whatever a network of others does with such an image
+            except Exception as error:  # whatever a third-party network does with such an image
                 reasons[channels] = str(error).partition('\n')[0]
                 continue
             if height and height % side == 0 and width * side == height * (side + 1):

@@ -1,6 +1,7 @@
 """Where weights are found by name: those shipped with the package, and those that `vapsr weights get` downloaded.
 
-Shipped are `VapSR-S_xN` for images without loss, and `VapSR-S_xN_photo` for photographs that a camera or a web site compressed.
+Shipped are `VapSR-S_xN` for losslessly stored images, and `VapSR-S_xN_photo` for photographs compressed by a camera or a web
+site.
 """
 
 import os
@@ -26,7 +27,7 @@ def find_weights(weights: str | os.PathLike) -> Path:
         weights: A file, or a name: `VapSR-S_x4` is shipped, others are those of the files in `experiments/pretrained_models`.
 
     Raises:
-        VapsrError: There is no such file, and none of that name; those there are are listed.
+        VapsrError: There is no such file, and none of that name; those available are listed.
     """
     if Path(weights).is_file():
         return Path(weights)
@@ -55,7 +56,7 @@ def default_weights(scale: int | None = None, photo: bool = False) -> Path:
         photo: Whether they are for photographs with the marks of lossy compression, if there are such for the scale.
 
     Raises:
-        VapsrError: There are none for this scale; those there are are named.
+        VapsrError: There are none for this scale; those available are named.
     """
     scale = scale or DEFAULT_SCALE
     name = f'{_SHIPPED}{scale}'

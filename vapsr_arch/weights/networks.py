@@ -91,7 +91,7 @@ def build_network(path: str | os.PathLike, scale: int | None = None, param_key: 
 def _of_spandrel(state_dict: Mapping[str, Tensor], path: str | os.PathLike, scale: int | None,
                  networks: Mapping[str, type[nn.Module]]) -> nn.Module:
     """The network that spandrel recognises; arguments and errors as for `build_network`."""
-    none = f'{path}: these weights are of none of the networks known here ({", ".join(networks)})'
+    none = f'{path}: these weights belong to no network known here ({", ".join(networks)})'
     way_out = 'a test option file says what else they are: --opt FILE'
     if not is_installed():
         raise VapsrError(f'{none}; spandrel knows some forty more: `pip install spandrel`; {way_out}')
@@ -108,7 +108,7 @@ def _misfit(network: type[nn.Module], arguments: Mapping[str, Any], state_dict: 
     try:
         with torch.device('meta'):
             return mismatch(network(**arguments), state_dict)
-    except (RuntimeError, NotImplementedError):  # a network of others that computes with its weights
+    except (RuntimeError, NotImplementedError):  # a third-party network that computes with its weights
         return mismatch(network(**arguments), state_dict)
     except (ValueError, ArithmeticError) as error:
         return str(error)

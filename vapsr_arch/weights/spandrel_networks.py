@@ -1,4 +1,4 @@
-"""Networks that spandrel recognises in a checkpoint, some forty architectures, for those who compare and for `vapsr upscale`."""
+"""Networks that spandrel recognises in a checkpoint, some forty architectures, for comparisons and `vapsr upscale`."""
 
 import os
 from collections.abc import Mapping
@@ -122,5 +122,5 @@ def load_network(path: str | os.PathLike, param_key: str | None = None) -> Spand
     state_dict = read_weights(path, param_key, is_supported).tensors
     network = recognised(state_dict, path)
     if network is None:
-        raise VapsrError(f'{path}: the network of these weights is none that spandrel knows')
+        raise VapsrError(f'{path}: the network of these weights is not one that spandrel knows')
     return network

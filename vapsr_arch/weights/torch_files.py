@@ -38,7 +38,7 @@ _STRANGE = {'_rebuild_sparse_tensor': 'sparse', '_rebuild_sparse_csr_tensor': 's
 
 
 class TorchFileFault(Exception):
-    """A file that is not of torch.save, is damaged, or asks for what no checkpoint has."""
+    """A file that torch.save did not write, is damaged, or asks for what no checkpoint has."""
 
 
 class CodeFault(TorchFileFault):
@@ -57,7 +57,7 @@ class StrangeTensor(NamedTuple):
 
 @dataclass(eq=False)
 class StoredTensor:
-    """A tensor as the file describes it; nothing is right about it until `TorchFile.tensor` has looked.
+    """A tensor as the file describes it; unchecked until `TorchFile.tensor` reads it.
 
     Attributes:
         storage: What the file says about its storage.
@@ -153,7 +153,7 @@ def _made(name: str, arguments: tuple) -> Any:
 
 
 def is_torch_file(start: bytes) -> bool:
-    """Whether a file that begins so may be one of torch.save."""
+    """Whether a file with this start may be one of torch.save."""
     return start.startswith((b'PK\x03\x04', _LEGACY))
 
 
@@ -201,7 +201,7 @@ class TorchFile:
         if broken is not None:
             raise TorchFileFault(f'the sum of {broken!r} is not what it was written with')
         if 'data.pkl' not in by_name:
-            raise TorchFileFault('it is a zip file, but none of torch.save')
+            raise TorchFileFault('it is a zip file that torch.save did not write')
         if 'byteorder' in by_name and archive.read(by_name['byteorder']) != b'little':
             raise TorchFileFault('it was written on a machine of another byte order')
         if by_name['data.pkl'].file_size > _MAX_PICKLE:
@@ -237,7 +237,7 @@ class TorchFile:
         if start != _LEGACY:
             if start.startswith(b'\x80'):
                 raise CodeFault('a pickle of its own')
-            raise TorchFileFault('it is none of torch.save')
+            raise TorchFileFault('torch.save did not write it')
         for _ in ('version', 'system'):
             read_pickle(file, _made)
         sizes: dict[str, _Storage] = {}

@@ -1,4 +1,4 @@
-"""Where the weights lie in a checkpoint's content: under which keys, and behind which prefixes of their names."""
+"""Where the weights are in a checkpoint's content: under which keys, and behind which prefixes of their names."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Networks of others, fitted in: the range of values, the multiples of a window, the names in the state dict."""
+"""Third-party networks, fitted in: the range of values, the multiples of a window, the names in the state dict."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Networks of others, fitted in: inputs in [0, 255], and sizes that must be multiples of a window."""
+"""Third-party networks, adapted: inputs in [0, 255], and sizes that must be multiples of a window."""
 
 from typing import Any
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def self_ensembled(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The mean of what a network makes of an image's eight flips and rotations, turned back.
+    """The mean of a network's results for an image's eight flips and rotations, turned back.
 
     Args:
         network: Takes N x C x H x W and N x C x W x H.

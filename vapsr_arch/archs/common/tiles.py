@@ -57,7 +57,7 @@ def tiles(height: int, width: int, tile: int, halo: int, min_size: int = 1) -> I
 
 
 def upscaled_in_tiles(network: Callable[[Tensor], Tensor], x: Tensor, tile: int, halo: int, min_size: int = 1) -> Tensor:
-    """What a network makes of an image, worked out tile by tile.
+    """A network's result for an image, computed tile by tile.
 
     Args:
         network: Takes N x C x H x W, returns N x C x sH x sW.
