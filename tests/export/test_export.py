@@ -17,6 +17,7 @@ from vapsr_arch.archs.vapsr_arch import VapSR
 from vapsr_arch.engines.graph_forms import for_onnxruntime, for_openvino
 from vapsr_arch.engines.graphs import OPSETS, metadata
 from vapsr_arch.engines.loading import load_engine
+from vapsr_arch.engines.onnx_engines import openvino_core
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.export import files as export
 
@@ -64,6 +65,16 @@ def test_onnxruntime_changes_layouts_at_the_norm_alone(tmp_path: Path) -> None:
         pytest.skip('ONNX Runtime has no layout of its own on this processor')
     assert operators['Transpose'] <= 2  # where the blocks begin and end
     assert operators['ReorderOutput'] <= 4 + 4  # the tail's beside the blocks'
+
+
+def test_openvino_normalises_in_one_operator_after_the_mean() -> None:
+    openvino = pytest.importorskip('openvino')
+    pytest.importorskip('onnx')
+    network = VapSR(num_feat=16, num_block=3)
+    core = openvino_core()
+    compiled = core.compile_model(core.read_model(export.onnx_model(for_openvino(network), {})), 'CPU')
+    kinds = Counter(node.get_rt_info()['layerType'].astype(str) for node in compiled.get_runtime_model().get_ops())
+    assert kinds['NormalizeL2'] == kinds['Reduce'] == 3, kinds
 
 
 def test_the_command_writes_files_that_engines_read(folder: Path, vapsr: Callable[..., Finished]) -> None:
