@@ -24,7 +24,7 @@ from vapsr_arch.weights.authors import CHECKPOINTS, get_weights
 
 make_basicsr_importable()
 from vapsr_arch.options.reading import load_options  # noqa: E402
-from vapsr_arch.report.benchmark import Benchmark, read_benchmarks  # noqa: E402
+from vapsr_arch.report.benchmark import Benchmark, Wishes, read_benchmarks  # noqa: E402
 from vapsr_arch.report.published import published  # noqa: E402
 from vapsr_arch.report.report import write_report  # noqa: E402
 from vapsr_arch.report.row import Row  # noqa: E402
@@ -139,13 +139,16 @@ def entries(data: dict[str, Any], clones: Path | None) -> Iterator[Entry | str]:
         yield Entry(network['name'], scale, source, licence, network.get('published', {}), network.get('reason', ''), option_file)
 
 
-def _table(headings: list[str], rows: list[list[str]]) -> list[str]:
-    return [f'| {" | ".join(headings)} |', f'|{"---|" * len(headings)}', *(f'| {" | ".join(row)} |' for row in rows), '']
+def _table(headings: list[str], rows: list[list[str]], figures: bool = False) -> list[str]:
+    """A table; with figures, all columns but the first and the last are aligned to the right."""
+    rules = ['---', *['---:' if figures else '---'] * (len(headings) - 2), '---']
+    return [f'| {" | ".join(headings)} |', f'|{"|".join(rules)}|', *(f'| {" | ".join(row)} |' for row in rows), '']
 
 
 def _measured(benchmark: Benchmark, of: dict[str, Entry]) -> list[str]:
     """The table of a scale, the best on the last set first."""
     sets = [name for name in SETS if name in benchmark.sets]
+    is_timed = any(row.latency for row in benchmark.rows)
 
     def key(row: Row) -> float:
         return -row.scores.get(sets[-1], {}).get('psnr', 0)
@@ -159,12 +162,12 @@ def _measured(benchmark: Benchmark, of: dict[str, Entry]) -> list[str]:
             f'{row.multi_adds / 1e9:.2f}' if row.multi_adds else '',
             f'{row.activations / 1e6:.1f}' if row.activations else '',
             *('{psnr:.2f} / {ssim:.4f}'.format(**row.scores[name]) if row.scores.get(name) else '' for name in sets),
-            f'{row.latency * 1e3:.0f}' if row.latency else '',
-            f'{row.memory / 2**20:.0f}' if row.memory else '',
+            *((f'{row.latency * 1e3:.0f}' if row.latency else '', f'{row.memory / 2**20:.0f}' if row.memory else '')
+              if is_timed else ()),
             entry.licence if entry else '',
         ])
-    table = _table(['network', 'parameters [K]', 'multi-adds [G]', 'activations [M]', *sets, 'latency [ms]', 'memory [MiB]',
-                    'licence'], rows)
+    table = _table(['network', 'parameters [K]', 'multi-adds [G]', 'activations [M]', *sets,
+                    *(('latency [ms]', 'memory [MiB]') if is_timed else ()), 'licence'], rows, figures=True)
     return table + [f'- {row.title}: {note}' for row in benchmark.rows for note in row.notes()]
 
 
@@ -196,8 +199,9 @@ def _beside_published(benchmark: Benchmark, of: dict[str, Entry]) -> list[str]:
         if 'validation' in entry.published:
             texts.append(f'on the challenge\'s validation images, which are not tested here, {entry.published["validation"]:.2f}')
         remark = entry.reason or ('unexplained' if large else '')
-        rows.append([row.title, entry.source, '; '.join(texts) or 'none found for this checkpoint', remark])
-    return _table(['network', 'checkpoint from', 'measured beside published', 'why they differ'], rows)
+        rows.append([row.title, entry.source, ('; '.join(texts) or 'none found for this checkpoint')
+                     + (f'; why they differ: {remark}' if remark else '')])
+    return _table(['network', 'checkpoint from', 'measured beside published'], rows)
 
 
 def page(benchmarks: list[Benchmark], of: dict[tuple[str, int], Entry], absent: list[str]) -> str:
@@ -215,7 +219,11 @@ def page(benchmarks: list[Benchmark], of: dict[tuple[str, int], Entry], absent: 
                   f'### Checkpoints at x{benchmark.scale}, and what was published', '', *_beside_published(benchmark, titles)]
     if absent:
         lines += ['## Left out', '', *(f'- {sentence}' for sentence in absent), '']
-    lines += ['## How it is measured', '', conditions(benchmarks[0]), '', *NOTES, '',
+    lines += ['## How it is measured', '', conditions(benchmarks[-1]), '', *NOTES, '']
+    if untimed := [f'x{one.scale}' for one in benchmarks if not any(row.latency for row in one.rows)]:
+        lines += [f'Latency and memory at {" and ".join(untimed)} were not measured: with an input of one size, they differ from '
+                  f'those at another scale by the upsampling layers alone.', '']
+    lines += [
               'Published figures are those of the paper or repository of the checkpoint. PSNR and SSIM are on Y, converted as '
               'MATLAB\'s `rgb2ycbcr` does, with a border of the scale left out.', '',
               '## Add a network', '',
@@ -234,7 +242,7 @@ def main(clones: Path | None) -> None:
     of = {(entry.name, entry.scale): entry for entry in found if isinstance(entry, Entry)}
     for sentence in absent:
         print(f'left out: {sentence}')
-    benchmarks = read_benchmarks([entry.option_file for entry in of.values()], OUT)
+    benchmarks = read_benchmarks([entry.option_file for entry in of.values()], OUT, Wishes(timed=data.get('timed')))
     for benchmark in benchmarks:
         benchmark.run()
     write_report(benchmarks)

@@ -48,6 +48,7 @@ class Wishes:
         folders: Titles and folders of images that other methods upscaled.
         published: YAML files of published figures.
         highlight: Titles of the networks to show in the accent colour; empty for VapSR's.
+        timed: The scales at which latency and memory are measured; None for all.
     """
 
     device: str = 'auto'
@@ -57,6 +58,7 @@ class Wishes:
     folders: Sequence[tuple[str, Path]] = ()
     published: Sequence[Path] = ()
     highlight: Sequence[str] = ()
+    timed: Sequence[int] | None = None
 
 
 def _agree(tests: list[NetworkTest]) -> None:
@@ -202,6 +204,7 @@ class Benchmark:
         self.tests, self.images, self.published = tests, images, published
         self.out, self.suffix = out, suffix
         self.highlight = frozenset(wishes.highlight)
+        self._is_timed = wishes.timed is None or self.scale in wishes.timed
         self.device = wishes.device if wishes.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
         titles = ['bicubic', *(test.title for test in tests), *(row.title for row in images)]
         twice = next((title for title in titles if titles.count(title) > 1), None)
@@ -238,7 +241,8 @@ class Benchmark:
         self.rows = [self._bicubic()]
         with tqdm(self.tests, unit='network') as progress:
             for test in progress:
-                self.rows.append(test.run(self.device, str(self.machine['device']), self.sets, progress.set_description))
+                self.rows.append(test.run(self.device, str(self.machine['device']), self.sets, progress.set_description,
+                                          self._is_timed))
         self.rows += [images.run(self.sets, self.metrics, self.out / 'networks') for images in self.images]
         self.rows += self.published
 

@@ -134,7 +134,8 @@ class NetworkTest:
         return [_absolute(plugin) if plugin.endswith('.py') or '/' in plugin else plugin
                 for plugin in self.options.get('plugins', [])]
 
-    def run(self, device: str, machine: str, sets: dict[str, BenchmarkSet], say: Callable[[str], None]) -> Row:
+    def run(self, device: str, machine: str, sets: dict[str, BenchmarkSet], say: Callable[[str], None],
+            is_timed: bool = True) -> Row:
         """Tests and measures the network, as far as that was not done before.
 
         Args:
@@ -142,6 +143,7 @@ class NetworkTest:
             machine: The name of the CPU or GPU, on which costs depend.
             sets: The benchmark's sets by name.
             say: Takes a line of progress.
+            is_timed: Whether latency and memory are measured.
 
         Returns:
             The row, with the reason for each cell that is empty.
@@ -161,7 +163,7 @@ class NetworkTest:
             row.failures |= {name: reason_of(error) for name in own if name not in row.scores}
         say(f'{self.title}: cost')
         self._measure_cost(row, device, {**common, 'weights': row.weights and row.weights['sha256'], 'machine': machine,
-                                         'threads': torch.get_num_threads()})
+                                         'threads': torch.get_num_threads()}, is_timed)
         return row
 
     def _score(self, row: Row, device: str, common: dict[str, Any], sets: dict[str, BenchmarkSet]) -> None:
@@ -235,7 +237,7 @@ class NetworkTest:
                                                    self.options['val'].get('metrics', {})) for image in images}
         return found
 
-    def _measure_cost(self, row: Row, device: str, fingerprint: dict[str, Any]) -> None:
+    def _measure_cost(self, row: Row, device: str, fingerprint: dict[str, Any], is_timed: bool) -> None:
         """Measures each cost by itself: one that fails leaves the others."""
         record = Record(self.out / 'networks' / f'{self.options["name"]}.cost.json', fingerprint)
         network_g, plugins, passes = self._network_g(), self._plugins(), _PASSES if self.is_self_ensemble else 1
@@ -253,15 +255,16 @@ class NetworkTest:
         def timed() -> float:
             return cost.latency(SelfEnsembled(network()) if self.is_self_ensemble else network(), device=device).seconds
 
-        for name, measure_it in {
-                'parameters': lambda: cost.num_parameters(network()),
-                'multi_adds': lambda: passes * cost.multi_adds(network(), self.scale),
-                'activations': lambda: passes * cost.activations(network()),
-                'latency': timed,
-                'memory': lambda: cost.peak_memory(network() if handed_over else build, device=device)}.items():
+        costs: dict[str, Callable[[], Any]] = {
+            'parameters': lambda: cost.num_parameters(network()),
+            'multi_adds': lambda: passes * cost.multi_adds(network(), self.scale),
+            'activations': lambda: passes * cost.activations(network())}
+        if is_timed:
+            costs |= {'latency': timed, 'memory': lambda: cost.peak_memory(network() if handed_over else build, device=device)}
+        for name, measure_it in costs.items():
             try:
                 setattr(row, name, record.take(name, measure_it))
             except Exception as error:  # whatever one network does, the others are measured
                 row.failures[name] = reason_of(error)
-        if row.memory is None and 'memory' not in row.failures:
+        if is_timed and row.memory is None and 'memory' not in row.failures:
             row.absent['memory'] = "this system does not report a process's peak"
