@@ -122,7 +122,8 @@ def _write_options(folder: Path) -> None:
     (folder / 'my_options.yml').write_text(yaml.safe_dump(options, sort_keys=False))
     text = (REPOSITORY / 'docs/extending.md').read_text()
     (folder / 'my_net.py').write_text(re.search(r'```python\n(# my_net\.py\n.*?)```', text, re.DOTALL)[1])
-    options['network_g'] = yaml.safe_load(re.search(r'```yaml\nnetwork_g: (\{type: my_net.*?)\n```', text)[1])
+    changed = yaml.safe_load(re.search(r'```yaml\n(name: train_MyNet.*?)```', text, re.DOTALL)[1])
+    options |= {'name': changed['name'], 'network_g': changed['network_g']}
     (folder / 'my_train.yml').write_text(yaml.safe_dump(options, sort_keys=False))
 
 
