@@ -68,7 +68,7 @@ def test_onnxruntime_changes_layouts_at_the_norm_alone(tmp_path: Path) -> None:
 
 
 def test_openvino_normalises_in_one_operator_after_the_mean() -> None:
-    openvino = pytest.importorskip('openvino')
+    pytest.importorskip('openvino')
     pytest.importorskip('onnx')
     network = VapSR(num_feat=16, num_block=3)
     core = openvino_core()

@@ -2,7 +2,7 @@
 
 `VAB` normalises a channels_last view, between two permutations that are free in torch. In a graph they are transpositions of
 all features, and neither runtime leaves them out. Medians of two threads on a Zen 4 EPYC, x4 at 320x180, as they are and as
-here: ONNX Runtime 0.49 s and 0.41 s, OpenVINO 0.50 s and 0.33 s, in bf16 0.28 s and 0.19 s.
+here: ONNX Runtime 0.49 s and 0.41 s; OpenVINO, before NormalizeL2, 0.50 s and 0.33 s, in bf16 0.28 s and 0.19 s.
 """
 
 import copy

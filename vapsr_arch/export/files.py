@@ -63,7 +63,7 @@ def _is_own(network: nn.Module) -> bool:
 
 
 @contextmanager
-def _foreign_explained(out: Path, network: nn.Module) -> Iterator[None]:
+def foreign_explained(out: Path, network: nn.Module) -> Iterator[None]:
     """Turns whatever an exporter or a runtime says of a third-party network into a sentence.
 
     Raises:
@@ -82,7 +82,7 @@ def _foreign_explained(out: Path, network: nn.Module) -> Iterator[None]:
 def export_onnx(network: nn.Module, out: Path, facts: Mapping[str, str], fp16: bool = False, opset: int = OPSET) -> float:
     """Writes an ONNX file that ONNX Runtime has run; returns and raises as `check`. Arguments are those of `onnx_model`."""
     from vapsr_arch.engines.onnx_engines import OnnxRuntimeEngine
-    with _foreign_explained(out, network), written_whole(out) as temporary:
+    with foreign_explained(out, network), written_whole(out) as temporary:
         temporary.write_bytes(onnx_model(for_onnxruntime(network), facts, fp16, opset))
         return check(out, OnnxRuntimeEngine(temporary, 'fp32'), network, 'fp16' if fp16 else 'fp32')
 
@@ -96,18 +96,34 @@ def export_openvino(network: nn.Module, out: Path, facts: Mapping[str, str], fp1
         facts: Their metadata.
         fp16: Whether the weights are stored in fp16. What is computed in is chosen where they run.
     """
+    with foreign_explained(out, network):
+        return write_openvino(onnx_model(for_openvino(network), facts), out,
+                              lambda run: check(out, run, network, 'fp16' if fp16 else 'fp32'), fp16)
+
+
+def write_openvino(model: bytes, out: Path, checked: Callable[[Callable[[Tensor], Tensor]], float], fp16: bool = False) -> float:
+    """Writes an ONNX model as OpenVINO's two files, after a check.
+
+    Args:
+        model: The ONNX model.
+        out: The `.xml` file.
+        checked: Is called with what runs the files; raises if they are not to get their names.
+        fp16: Whether the weights are stored in fp16.
+
+    Returns:
+        What `checked` does.
+    """
     import openvino
 
     from vapsr_arch.engines.onnx_engines import OpenVinoEngine, openvino_core
-    with _foreign_explained(out, network), tempfile.TemporaryDirectory() as folder:
-        model = openvino_core().read_model(onnx_model(for_openvino(network), facts))
+    with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, 'model.xml')
-        openvino.save_model(model, whole, compress_to_fp16=fp16)
-        difference = check(out, OpenVinoEngine(whole, 'fp32'), network, 'fp16' if fp16 else 'fp32')
+        openvino.save_model(openvino_core().read_model(model), whole, compress_to_fp16=fp16)
+        result = checked(OpenVinoEngine(whole, 'fp32'))
         for suffix in ('.bin', '.xml'):
             with written_whole(out.with_suffix(suffix)) as temporary:
                 temporary.write_bytes(whole.with_suffix(suffix).read_bytes())
-    return difference
+    return result
 
 
 def export_torch(network: nn.Module, out: Path, facts: Mapping[str, str]) -> float:
@@ -125,7 +141,7 @@ def export_torch(network: nn.Module, out: Path, facts: Mapping[str, str]) -> flo
     facts = dict(facts, min_size=str(min_size))
     height, width = (torch.export.Dim(name, min=min_size) for name in ('height', 'width'))
     image = torch.rand(2, network.num_in_ch, 48, 56)
-    with _foreign_explained(out, network), torch.no_grad(), written_whole(out) as temporary:
+    with foreign_explained(out, network), torch.no_grad(), written_whole(out) as temporary:
         program = torch.export.export(network, (image,), dynamic_shapes=({0: torch.export.Dim('batch'), 2: height, 3: width},))
         torch.export.save(program, temporary, extra_files={'metadata.json': json.dumps(facts)})
         return check(out, torch.export.load(temporary).module(), network, min_size=min_size)
