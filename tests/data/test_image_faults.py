@@ -1,5 +1,6 @@
 """Image files that are damaged, odd or too large: a sentence or the right pixels, and nothing half-written."""
 
+import io
 import struct
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests.data.data_helpers import png_chunk, with_png_chunks, write_damaged_pages
 from vapsr_arch.data.image_files import ImageData, read_header, read_image
@@ -27,6 +28,40 @@ def test_a_damaged_profile_is_left_out(kind: str, profile: bytes, tmp_path: Path
     assert image.icc is None and image.notes == ('its ICC profile is damaged and was left out',)
     write_image(tmp_path / 'out', kind, image)
     assert read_image(tmp_path / 'out').pixels.shape == (8, 8, 3)
+
+
+LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB')).tobytes()
+
+
+@pytest.mark.parametrize('profile', [b'\0' * 50, b'\0\0\1\0' + b'x' * 124, LAB], ids=['zeros', 'long', 'LAB'])
+def test_a_damaged_profile_of_a_png_is_named_once(profile: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / 'p.png'
+    Image.new('RGB', (8, 8), (9, 99, 199)).save(path, icc_profile=profile)
+    image = read_image(path)
+    assert image.icc is None and image.notes == ('its ICC profile is damaged, or is for other colours, and was left out',)
+    assert (image.pixels == (9, 99, 199)).all() and (read_as_it_is(path) == (199, 99, 9)).all()
+    assert capfd.readouterr() == ('', '')  # libpng has warnings for it
+
+
+@pytest.mark.parametrize('place', [40, 60, -30, -6, -2])
+def test_a_png_with_a_changed_byte_is_refused_in_silence(place: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / 'x.png'
+    Image.effect_noise((40, 40), 50).save(path)
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(VapsrError, match='cannot be decoded: the file is damaged'):
+        read_as_it_is(path)
+    assert capfd.readouterr() == ('', '')
+
+
+def test_no_reason_comes_from_another_image() -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((40, 40), 50).save(buffer, 'jpeg')
+    content = buffer.getvalue()
+    read_image('warning.jpg', content[:-2] + b'xxxx' + content[-2:])
+    with pytest.raises(VapsrError, match=r'cut\.png cannot be read as an image: (?!.*JPEG)'):
+        read_image('cut.png', b'\x89PNG\r\n\x1a\n' + bytes(40))
 
 
 def test_alpha_is_not_multiplied_in(tmp_path: Path) -> None:
@@ -66,6 +101,29 @@ def test_sizes_that_cannot_be(size: tuple[int, int], tmp_path: Path) -> None:
         for read in (read_image, read_as_it_is):
             with pytest.raises(VapsrError):
                 read(tmp_path / name)
+
+
+@pytest.mark.parametrize(('dtype', 'words'), [
+    ('f8', 'has samples of 64 bits that are signed or real numbers'), ('f4', 'has samples of 32 bits that are signed or real'),
+    ('u4', 'has samples of 32 bits: convert it to 8 or 16 bits'), ('i2', 'has samples of 16 bits that are signed')])
+@pytest.mark.parametrize('pages', [1, 2])
+def test_samples_that_are_not_read_are_named(pages: int, dtype: str, words: str, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / 'x.tif', np.ones((pages, 4, 5), dtype), photometric='minisblack')
+    for read in (read_image, read_header, read_as_it_is):
+        with pytest.raises(VapsrError, match=words if pages == 1 or dtype == 'f8' else 'has 2 images'):
+            read(tmp_path / 'x.tif')
+
+
+def test_alpha_beside_a_palette_is_named(tmp_path: Path) -> None:
+    Image.new('RGBA', (5, 4), (200, 100, 50, 64)).convert('PA').save(tmp_path / 'x.tif')
+    with pytest.raises(VapsrError, match='has alpha beside a palette: convert it to RGB with alpha'):
+        read_image(tmp_path / 'x.tif')
+
+
+def test_a_header_that_is_damaged_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / 'x.ppm').write_bytes(b'P6 -5 3 255\n' + bytes(60))
+    with pytest.raises(VapsrError, match=r'x\.ppm cannot be read as an image: its header is damaged$'):
+        read_image(tmp_path / 'x.ppm')
 
 
 @pytest.mark.parametrize(('byteorder', 'bigtiff'), [('<', False), ('>', False), ('<', True), ('>', True)])

@@ -99,6 +99,11 @@ def png_has_resolution(content: BinaryIO) -> bool:
     return any(name == 'pHYs' and data[8:9] == b'\1' for name, data in png_chunks(content))
 
 
+def png_has_profile(content: BinaryIO) -> bool:
+    """Whether a PNG has an ICC profile, whole or damaged."""
+    return any(name == 'iCCP' for name, _ in png_chunks(content))
+
+
 def remove_png_resolution(content: BinaryIO) -> None:
     """Has a PNG that libvips wrote, which always gives it a resolution, say no more than that its pixels are square."""
     for name, data in png_chunks(content):

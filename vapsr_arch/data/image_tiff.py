@@ -17,6 +17,7 @@ _RESOLUTION_TAGS = (282, 283, 296)
 _NESTED = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _PHOTOMETRIC = {4: 'a transparency mask', 6: 'YCbCr', 8: 'CIELab', 9: 'ICCLab', 10: 'ITULab', 32803: 'a raw sensor\'s',
                 32844: 'LogL', 32845: 'LogLuv', 34892: 'a raw sensor\'s'}
+_BESIDE = {3: 'a palette', 5: 'CMYK', 6: 'YCbCr'}
 _JPEG_IN_TIFF = 7
 # None, the fax codes, LZW, JPEG, Deflate of both numbers, PackBits, Zstandard, WebP: what libvips is built with.
 _COMPRESSIONS = (1, 2, 3, 4, 5, _JPEG_IN_TIFF, 8, 32946, 32773, 50000, 50001)
@@ -51,8 +52,6 @@ def _empty_directory(head: bytes, group: int | None = None) -> TiffImagePlugin.I
 def check_layout(file: BinaryIO) -> None:
     """Refuses the layouts of TIFF that libvips decodes to something else; colours multiplied by alpha it divides again.
 
-    The file has one page as far as libvips sees.
-
     Raises:
         ValueError: It is one of them; the message follows the file's name.
     """
@@ -64,8 +63,6 @@ def check_layout(file: BinaryIO) -> None:
         separate = tags.get(284, 1) != 1 and samples != 1
     except (ValueError, TypeError) as error:
         raise ValueError(f'cannot be read as an image: {error}') from None
-    if tags.next:  # libvips has counted those that are whole
-        raise ValueError('has a second page, which is damaged: write its first page alone into a file')
     few_bits = bits in ({1}, {2}, {4}) and samples == 1 and photometric in (0, 1, 3)
     if not formats <= {1, 4} or not (bits in ({8}, {16}) or few_bits):
         raise ValueError(f'has samples of {"/".join(map(str, sorted(bits)))} bits'
@@ -77,10 +74,21 @@ def check_layout(file: BinaryIO) -> None:
     if photometric == 3 and bits == {16}:
         raise ValueError(f'has a palette of {max(bits)} bits: convert it to RGB')
     colours = {2: 3, 5: 4, 6: 3}.get(photometric, 1)
-    if samples - colours not in (0, 1) or (samples > colours and photometric in (3, 5, 6)):
+    if samples == colours + 1 and photometric in (3, 5, 6):
+        raise ValueError(f'has alpha beside {_BESIDE[photometric]}: convert it to RGB with alpha')
+    if samples - colours not in (0, 1):
         raise ValueError(f'has {samples} samples a pixel, of which {colours} are colours: one more, alpha, is read')
     if separate and photometric not in (2, 5):
         raise ValueError('keeps grey and alpha in separate planes: convert it to one plane')
+
+
+def has_next_page(file: BinaryIO) -> bool:
+    """Whether there is another page by the first one's directory, whole or damaged.
+
+    Raises:
+        ValueError: The directory is damaged.
+    """
+    return _directory(file)[1].next > 0
 
 
 def exif(file: BinaryIO) -> Image.Exif:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
-from vapsr_arch.data.image_files import ImageData, begin_work, vips_reason
+from vapsr_arch.data.image_files import ImageData, begin_work
 from vapsr_arch.data.image_metadata import remove_png_resolution, suited_xmp
 from vapsr_arch.data.image_netpbm import write_netpbm
+from vapsr_arch.data.image_opening import vips_reason
 from vapsr_arch.data.image_tiff import rewrite_directory
 from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.errors import VapsrError

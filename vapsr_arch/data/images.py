@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,11 +38,12 @@ def decode(content: bytes | None, name: str | os.PathLike, flags: int = cv2.IMRE
     """
     if not content:
         raise _damaged(name)
-    if not _is_for_opencv(content, name):
+    prepared = _for_opencv(content, name)
+    if prepared is None:
         pixels = read_image(name, content).pixels if is_usable() else ImageProcess.of_this_process().read(name, content)
         return _as_flags_say(pixels, flags)
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(prepared, np.uint8), flags)
     except cv2.error:
         image = None
     if image is None:
@@ -53,29 +55,52 @@ def _damaged(name: str | os.PathLike) -> VapsrError:
     return VapsrError(f'{name} cannot be decoded: the file is damaged, cut off or not an image')
 
 
-def _is_for_opencv(content: bytes, name: str | os.PathLike) -> bool:
-    """Whether OpenCV decodes an image as it is meant: a PNG, or a JPEG that is not CMYK; its size is looked at here."""
+def _for_opencv(content: bytes, name: str | os.PathLike) -> bytes | None:
+    """The bytes of a PNG, or of a JPEG that is not CMYK, for OpenCV to decode as they are meant; None for others.
+
+    Raises:
+        VapsrError: The image is larger than the memory, or a PNG that is damaged: libpng would say so on stderr.
+    """
     if content.startswith(_JPEG_START):
         try:
             with Image.open(io.BytesIO(content), formats=('JPEG',)) as image:
                 (width, height), is_for_opencv = image.size, image.mode in ('L', 'RGB')
         except Exception:  # a damaged file can make Pillow raise anything: the reader says what is wrong
-            return False
+            return None
         check_memory(height, width, 9, name)  # pixels, and the coefficients of a progressive file
-        return is_for_opencv
+        return content if is_for_opencv else None
     if not content.startswith(_PNG_START) or len(content) < 33:
-        return False
-    place, size, kind = 8, 0, b''
-    while kind != b'IEND' and place + 8 <= len(content):
-        size, kind = struct.unpack_from('>I4s', content, place)
-        place += 12 + size
-    if place - 4 > len(content):  # OpenCV would take memory for all that a chunk is said to have
-        raise _damaged(name)
+        return None
     width, height = struct.unpack('>II', content[16:24])
     if not 0 < width < 2**31 or not 0 < height < 2**31 or b'acTL' in content[33:4096]:
-        return False
+        return None
     check_memory(height, width, 8 if content[24] == 16 else 4, name)
-    return True
+    needed = _needed_chunks(content)
+    if needed is None:
+        raise _damaged(name)
+    return needed
+
+
+def _needed_chunks(content: bytes) -> bytes | None:
+    """A PNG with the chunks alone that matter for its pixels and how they lie; None if one of them is damaged.
+
+    libpng prints warnings of the others, and OpenCV takes memory for as much as a chunk is said to have.
+    """
+    view, needed, place, kind = memoryview(content), [content[:8]], 8, b''
+    while kind != b'IEND':
+        if place + 12 > len(content):
+            return None
+        size, kind = struct.unpack_from('>I4s', content, place)
+        end = place + 12 + size
+        if end > len(content):
+            return None
+        is_critical = kind[:1].isupper()
+        if is_critical and zlib.crc32(view[place + 4:end - 4]) != int.from_bytes(view[end - 4:end], 'big'):
+            return None
+        if is_critical or kind in (b'tRNS', b'eXIf'):
+            needed.append(view[place:end])
+        place = end
+    return b''.join(needed)
 
 
 def _as_flags_say(pixels: np.ndarray, flags: int) -> np.ndarray:

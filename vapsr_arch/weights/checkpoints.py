@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.weights.allowance import Allowance
-from vapsr_arch.weights.torch_files import CodeFault, StrangeTensor, TorchFile, TorchFileFault, is_torch_file
+from vapsr_arch.weights.stored_tensors import CodeFault, StrangeTensor, TorchFileFault
+from vapsr_arch.weights.torch_files import TorchFile, is_torch_file
 from vapsr_arch.weights.unwrapping import PARALLEL, Holder, asked_for, find_holders, is_tensor, namings, ordered, without_parallel
 
 _MAX_HEADER = 2**24  # bytes of a safetensors file's header; of a network with 10,000 tensors it has 2**20

@@ -6,16 +6,25 @@ import mmap
 import os
 import re
 import struct
-import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from vapsr_arch.weights.pickles import Made, Named, PickleFault, Stored, read_pickle
+from vapsr_arch.weights.pickles import Made, PickleFault, Stored, read_pickle
+from vapsr_arch.weights.stored_tensors import (
+    CodeFault,
+    Storage,
+    StoredTensor,
+    StrangeTensor,
+    TorchFileFault,
+    is_size,
+    made,
+    storage_of,
+    text_of,
+)
 
 _LEGACY = b'\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.'  # the pickled magic number of files before torch 1.6
 _MAX_RECORDS = 100_000
@@ -25,131 +34,6 @@ _MAX_DEPTH = 100  # of dictionaries and lists within one another
 _SPARE = 2**28  # bytes that the tensors may take beyond the file's size: a tensor may repeat what is stored once
 _FAULTS = (zipfile.BadZipFile, ArithmeticError, EOFError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
            struct.error)
-
-_STORAGES = {'DoubleStorage': torch.float64, 'FloatStorage': torch.float32, 'HalfStorage': torch.float16,
-             'BFloat16Storage': torch.bfloat16, 'LongStorage': torch.int64, 'IntStorage': torch.int32,
-             'ShortStorage': torch.int16, 'CharStorage': torch.int8, 'ByteStorage': torch.uint8, 'BoolStorage': torch.bool,
-             'ComplexFloatStorage': torch.complex64, 'ComplexDoubleStorage': torch.complex128, 'UntypedStorage': torch.uint8}
-# How a kind of tensor that is not supported is rebuilt, and what it is called.
-_STRANGE = {'_rebuild_sparse_tensor': 'sparse', '_rebuild_sparse_csr_tensor': 'sparse', '_rebuild_qtensor': 'quantized',
-            '_rebuild_nested_tensor': 'nested', '_rebuild_njt': 'nested', '_rebuild_meta_tensor_no_storage': 'meta',
-            '_rebuild_wrapper_subclass': 'wrapped', '_rebuild_device_tensor_from_numpy': 'foreign',
-            '_rebuild_device_tensor_from_cpu_tensor': 'foreign'}
-
-
-class TorchFileFault(Exception):
-    """A file that torch.save did not write, is damaged, or asks for what no checkpoint has."""
-
-
-class CodeFault(TorchFileFault):
-    """A file whose pickle calls what could run code or take memory."""
-
-
-class StrangeTensor(NamedTuple):
-    """A tensor that is not supported.
-
-    Attributes:
-        kind: What it is, such as `sparse`.
-    """
-
-    kind: str
-
-
-@dataclass(eq=False)
-class StoredTensor:
-    """A tensor as the file describes it; unchecked until `TorchFile.tensor` reads it.
-
-    Attributes:
-        storage: What the file says about its storage.
-        dtype: The type of its elements; None for that of the storage.
-        offset: The first element's place in the storage, in elements.
-        shape: Its shape.
-        stride: Steps in the storage, in elements.
-    """
-
-    storage: Any
-    dtype: torch.dtype | None
-    offset: Any
-    shape: Any
-    stride: Any
-
-    @property
-    def is_weight(self) -> bool:
-        """Whether it has a dimension, as weights do and counters do not."""
-        return isinstance(self.shape, tuple) and len(self.shape) > 0
-
-
-class _Storage(NamedTuple):
-    dtype: torch.dtype
-    key: str
-    elements: int
-
-
-def _storage(stored: Any) -> _Storage:
-    reference = stored.reference if isinstance(stored, Stored) else None
-    if not isinstance(reference, tuple) or len(reference) not in (5, 6) or _text(reference[0]) != 'storage':
-        raise TorchFileFault('a tensor has no storage')
-    kind, key, elements = reference[1], _text(reference[2]), reference[4]
-    dtype = _STORAGES.get(kind.name.rpartition(' ')[2]) if isinstance(kind, Named) else None
-    if dtype is None or key is None or not _is_size(elements):
-        raise TorchFileFault('a tensor has a storage of a kind that is not known')
-    if len(reference) == 6 and reference[5] is not None:
-        raise TorchFileFault('it was written by a torch before 0.4: load and save it with a newer one')
-    return _Storage(dtype, key, elements)
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, bytes):
-        return value.decode('ascii', 'replace')
-    return str(value) if isinstance(value, str) or _is_size(value) else None
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
-
-
-# Modules of Python that objects beside the weights come from without harm; what else of Python's library a pickle asks for is a
-# way to run code. None of them is imported or called here in any case.
-_HARMLESS = {'_codecs', 'argparse', 'collections', 'copy_reg', 'copyreg', 'dataclasses', 'datetime', 'decimal', 'enum',
-             'fractions', 'numbers', 'pathlib', 'random', 're', 'types', 'typing', 'uuid'}
-_HARMLESS_BUILTINS = {'set', 'frozenset', 'complex', 'slice', 'range', 'object', 'int', 'float', 'bool', 'str', 'list', 'tuple',
-                      'bytes', 'bytearray', 'type', 'dict'}
-
-
-def _check_harmless(name: str, arguments: tuple) -> None:
-    module, _, function = name.partition(' ')
-    root = module.partition('.')[0]
-    builtin = root in ('builtins', '__builtin__')
-    if (builtin and function not in _HARMLESS_BUILTINS) or \
-            (not builtin and root in sys.stdlib_module_names | {'nt', 'posix', 'commands'} and root not in _HARMLESS):
-        raise CodeFault(f'{module}.{function}')
-    if builtin and function in ('bytearray', 'bytes') and any(type(argument) is int for argument in arguments):
-        raise CodeFault(f'{function} of a given length')
-
-
-def _made(name: str, arguments: tuple) -> Any:
-    """What stands for an object that a pickle calls something for: tensors as `StoredTensor`, others as `Made`."""
-    module, _, function = name.partition(' ')
-    if module == 'torch._utils':
-        if function in ('_rebuild_tensor', '_rebuild_tensor_v2') and len(arguments) >= 4:
-            return StoredTensor(arguments[0], None, *arguments[1:4])
-        if function == '_rebuild_tensor_v3' and len(arguments) >= 7:
-            dtype = arguments[6].name.rpartition(' ')[2] if isinstance(arguments[6], Named) else ''
-            dtype = getattr(torch, dtype, None)
-            return StoredTensor(arguments[0], dtype, *arguments[1:4]) if isinstance(dtype, torch.dtype) \
-                else StrangeTensor('foreign')
-        if function in ('_rebuild_parameter', '_rebuild_parameter_with_state') and arguments:
-            return arguments[0]
-    if module.partition('.')[0] == 'torch':
-        if function in _STRANGE:
-            return StrangeTensor(_STRANGE[function])
-        if function == 'Size' and len(arguments) == 1 and isinstance(arguments[0], tuple):
-            return arguments[0]
-        if function == '_rebuild_from_type_v2' and len(arguments) >= 3 and isinstance(arguments[0], Named) \
-                and isinstance(arguments[2], tuple) and arguments[0].name != name:
-            return _made(arguments[0].name, arguments[2])
-    _check_harmless(name, arguments)
-    return Made(name, arguments)
 
 
 def is_torch_file(start: bytes) -> bool:
@@ -180,13 +64,13 @@ class TorchFile:
         is_zip = file.read(4) == b'PK\x03\x04'
         file.seek(0)
         try:
-            self._read_storage: Callable[[_Storage], bytearray] = (self._open_zip if is_zip else self._open_legacy)()
+            self._read_storage: Callable[[Storage], bytearray] = (self._open_zip if is_zip else self._open_legacy)()
         except PickleFault as fault:
             raise TorchFileFault(str(fault)) from None
         except _FAULTS as error:
             raise TorchFileFault(str(error).partition('\n')[0] or 'it is cut off') from error
 
-    def _open_zip(self) -> Callable[[_Storage], bytearray]:
+    def _open_zip(self) -> Callable[[Storage], bytearray]:
         self._count_records()
         archive = zipfile.ZipFile(self._file)
         records = archive.infolist()
@@ -207,9 +91,9 @@ class TorchFile:
         if by_name['data.pkl'].file_size > _MAX_PICKLE:
             raise TorchFileFault('its pickle is larger than that of any checkpoint')
         with archive.open(by_name['data.pkl']) as pickle:
-            self.content = read_pickle(pickle, _made)
+            self.content = read_pickle(pickle, made)
 
-        def read(storage: _Storage) -> bytearray:
+        def read(storage: Storage) -> bytearray:
             record = by_name[f'data/{storage.key}']
             if record.file_size != storage.elements * storage.dtype.itemsize:
                 raise TorchFileFault(f'the record of storage {storage.key[:99]} has another size than its tensors ask for')
@@ -231,7 +115,7 @@ class TorchFile:
         if count > _MAX_RECORDS:
             raise TorchFileFault(f'it has more than {_MAX_RECORDS:,} records')
 
-    def _open_legacy(self) -> Callable[[_Storage], bytearray]:
+    def _open_legacy(self) -> Callable[[Storage], bytearray]:
         file = self._file
         start = file.read(len(_LEGACY))
         if start != _LEGACY:
@@ -239,16 +123,16 @@ class TorchFile:
                 raise CodeFault('a pickle of its own')
             raise TorchFileFault('torch.save did not write it')
         for _ in ('version', 'system'):
-            read_pickle(file, _made)
-        sizes: dict[str, _Storage] = {}
-        self.content = read_pickle(file, _made)
-        keys = read_pickle(file, _made)
+            read_pickle(file, made)
+        sizes: dict[str, Storage] = {}
+        self.content = read_pickle(file, made)
+        keys = read_pickle(file, made)
         if not isinstance(keys, list) or not all(isinstance(key, str | bytes) for key in keys):
             raise TorchFileFault('the list of its storages is damaged')
-        for storage in map(_storage, _storages_in(self.content)):
+        for storage in map(storage_of, _storages_in(self.content)):
             sizes[storage.key] = storage
         places = {}
-        for key in map(_text, keys):
+        for key in map(text_of, keys):
             elements, = struct.unpack('<q', file.read(8))
             storage = sizes.get(key)
             if storage is None or storage.elements != elements:
@@ -257,7 +141,7 @@ class TorchFile:
             if file.seek(elements * storage.dtype.itemsize, os.SEEK_CUR) > self._size:
                 raise TorchFileFault('it is cut off')
 
-        def read(storage: _Storage) -> bytearray:
+        def read(storage: Storage) -> bytearray:
             if storage != sizes[storage.key]:
                 raise TorchFileFault('two tensors disagree about their storage')
             file.seek(places[storage.key])
@@ -272,11 +156,11 @@ class TorchFile:
         Raises:
             TorchFileFault: The file describes one that its data do not fill, or that is far larger than the file.
         """
-        storage = _storage(stored.storage)
+        storage = storage_of(stored.storage)
         dtype = stored.dtype or storage.dtype
         shape, stride, offset = stored.shape, stored.stride, stored.offset
         if not isinstance(shape, tuple) or not isinstance(stride, tuple) or len(shape) != len(stride) \
-                or len(shape) > _MAX_DIMENSIONS or not all(map(_is_size, (*shape, *stride, offset))):
+                or len(shape) > _MAX_DIMENSIONS or not all(map(is_size, (*shape, *stride, offset))):
             raise TorchFileFault('a tensor has no proper shape')
         numel = math.prod(shape)
         self._taken += numel * dtype.itemsize

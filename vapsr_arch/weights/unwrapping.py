@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vapsr_arch.weights.torch_files import StoredTensor, StrangeTensor
+from vapsr_arch.weights.stored_tensors import StoredTensor, StrangeTensor
 
 # Keys and prefixes that projects put around a network's weights, without case and underscores; the first are taken first.
 _WRAPPERS = ('params', 'statedict', 'model', 'netg', 'g', 'generator', 'gen', 'network', 'networkg', 'net', 'weights',
