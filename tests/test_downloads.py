@@ -230,7 +230,7 @@ def test_a_slow_drip_has_an_end(in_headers: bool, server: ThreadingHTTPServer, t
     dripping = answers(server, functools.partialmethod(endless, in_headers=in_headers), monkeypatch)
     clock = itertools.count(step=10**7)  # seconds between two looks at the clock
     monkeypatch.setattr('vapsr_arch.downloads.time', SimpleNamespace(monotonic=lambda: next(clock)))
-    with pytest.raises(VapsrError, match=r'cannot be downloaded \(less than 1024 bytes a second come\): run again to resume'):
+    with pytest.raises(VapsrError, match=r'cannot be downloaded \(it sends less than 1024 bytes a second\): run again to resume'):
         download(dripping, tmp_path / 'file.bin')
     assert not (tmp_path / 'file.bin').exists()
 

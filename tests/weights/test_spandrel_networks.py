@@ -131,7 +131,7 @@ def test_weights_that_spandrel_does_not_know(vapsr: Callable[..., Finished]) -> 
 def test_spandrel_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     save('SPAN')
     monkeypatch.setitem(sys.modules, 'spandrel', None)
-    with pytest.raises(VapsrError, match=r'net.pth: these weights are of none .* knows some forty more: `pip install spandrel`'):
+    with pytest.raises(VapsrError, match=r'net.pth: these weights belong to no network .* knows some forty more: `pip install spandrel`'):
         build_network('net.pth')
 
 

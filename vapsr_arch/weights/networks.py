@@ -97,7 +97,7 @@ def _of_spandrel(state_dict: Mapping[str, Tensor], path: str | os.PathLike, scal
         raise VapsrError(f'{none}; spandrel knows some forty more: `pip install spandrel`; {way_out}')
     network = recognised(state_dict, path)
     if network is None:
-        raise VapsrError(f'{none}, nor of those that spandrel knows; {way_out}')
+        raise VapsrError(f'{none}, nor to one that spandrel knows; {way_out}')
     if scale not in (None, network.scale):
         raise VapsrError(f'{path} holds a {network.architecture} for x{network.scale}, not x{scale}')
     return network
