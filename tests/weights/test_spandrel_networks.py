@@ -119,7 +119,7 @@ def test_weights_that_spandrel_does_not_know(vapsr: Callable[..., Finished]) -> 
     Image.fromarray(photograph(8, 8, 0)).save('a.png')
     result = vapsr('upscale', 'a.png', '-o', 'out', '--weights', 'net.pth')
     assert result.code == 1 and result.err.endswith(
-        'PixelAttentionRoadmap), nor of those that spandrel knows; a test option file says what else they are: --opt FILE\n')
+        'PixelAttentionRoadmap), nor to one that spandrel knows; a test option file says what else they are: --opt FILE\n')
     save('SPAN')
     result = vapsr('upscale', 'a.png', '-o', 'out', '--weights', 'net.pth', '--scale', '3')
     assert result.err == 'Error: net.pth holds a SPAN for x2, not x3\n'
@@ -131,7 +131,7 @@ def test_weights_that_spandrel_does_not_know(vapsr: Callable[..., Finished]) -> 
 def test_spandrel_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     save('SPAN')
     monkeypatch.setitem(sys.modules, 'spandrel', None)
-    with pytest.raises(VapsrError, match=r'net.pth: these weights belong to no network .* knows some forty more: `pip install spandrel`'):
+    with pytest.raises(VapsrError, match=r'weights belong to no network .* knows some forty more: `pip install spandrel`'):
         build_network('net.pth')
 
 
