@@ -43,6 +43,12 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def give_back_freed_memory() -> None:
+    """Has glibc give all memory that it keeps back to the kernel."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
 def _glibc() -> ctypes.CDLL | None:
     libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
     return libc if hasattr(libc, 'gnu_get_libc_version') else None
@@ -59,8 +65,7 @@ def peak_growth(run: Callable[[], object]) -> int | None:
     """
     if not os.access(CLEAR_REFS, os.W_OK):
         return None
-    if libc := _glibc():
-        libc.malloc_trim(0)
+    give_back_freed_memory()
     CLEAR_REFS.write_text('5')  # sets the peak, VmHWM, to the present, VmRSS: proc(5)
     before = _status_bytes('VmRSS')
     run()

@@ -16,7 +16,7 @@ from vapsr_arch.errors import VapsrError
 from vapsr_arch.memory import available_memory
 
 _LARGE = 2**30  # bytes of pixels: fewer stay in memory, where it has four times as many
-_PERIOD = 0.2  # seconds in which pixels stay in memory
+_PERIOD = 0.05  # seconds in which pixels stay in memory
 
 
 def is_kept_on_disk(kind: str, size: int) -> bool:

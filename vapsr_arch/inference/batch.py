@@ -19,7 +19,7 @@ from vapsr_arch.data.image_writing import PNG_LEVEL, check_fits, write_image
 from vapsr_arch.errors import VapsrError, raise_faults
 from vapsr_arch.inference.jobs import Job
 from vapsr_arch.inference.upscaler import Upscaler
-from vapsr_arch.memory import available_memory, check_memory
+from vapsr_arch.memory import available_memory, check_memory, give_back_freed_memory
 from vapsr_arch.weights.names import default_weights
 
 _Result = TypeVar('_Result')
@@ -191,12 +191,18 @@ def _upscaled(plan: _Plan, reading: Future, writer: ThreadPoolExecutor, progress
     image, on_disk = reading.result()
     for note in image.notes:
         say(f'{job.source}: {note}')
+
+    def after_tile(share: float) -> None:
+        progress(share)
+        if on_disk:  # what is freed of one tile and kept would stand beside the next one's memory
+            give_back_freed_memory()
+
     height, width, channels = image.pixels.shape
     shape = height * scale, width * scale, channels
     with ExitStack() as held, _named(job):
         check_fits(job.kind, *shape[:2], image)  # before the time is spent
         canvas = held.enter_context(pixels_on_disk(job.output.parent, shape, image.pixels.dtype)) if on_disk else None
-        result = image._replace(pixels=plan.upscaler(image.pixels, progress, canvas))
+        result = image._replace(pixels=plan.upscaler(image.pixels, after_tile, canvas))
         held = held.pop_all()  # until it is written
 
     def write() -> None:
