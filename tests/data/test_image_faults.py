@@ -114,6 +114,24 @@ def test_samples_that_are_not_read_are_named(pages: int, dtype: str, words: str,
             read(tmp_path / 'x.tif')
 
 
+@pytest.mark.parametrize('kind', [1, 2, 5, 7, 12])
+@pytest.mark.parametrize('tag', [256, 258, 259, 262, 277, 284])
+def test_a_number_of_another_kind_in_a_tiffs_directory(tag: int, kind: int, tmp_path: Path) -> None:
+    """A byte, which libtiff takes, text, a fraction, bytes, a real number: damaged files have them in any place."""
+    path = tmp_path / 'x.tif'
+    tifffile.imwrite(path, np.full((4, 5, 3), 7, np.uint8), photometric='rgb', metadata=None)
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].tags[tag].offset
+    content = bytearray(path.read_bytes())
+    content[place + 2:place + 4] = struct.pack('<H', kind)
+    path.write_bytes(content)
+    for read in (read_image, read_header, read_as_it_is):
+        try:
+            read(path)
+        except VapsrError as error:
+            assert str(path) in str(error)
+
+
 def test_alpha_beside_a_palette_is_named(tmp_path: Path) -> None:
     Image.new('RGBA', (5, 4), (200, 100, 50, 64)).convert('PA').save(tmp_path / 'x.tif')
     with pytest.raises(VapsrError, match='has alpha beside a palette: convert it to RGB with alpha'):

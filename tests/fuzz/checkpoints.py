@@ -36,7 +36,8 @@ def _weights() -> dict[str, torch.Tensor]:
 
 def _tensor(shape: list[int], kind: str) -> torch.Tensor:
     if kind == 'one element':
-        return torch.zeros(()).expand([2**30 if side == 3 else side for side in shape])
+        large = 2 ** (60 // max(1, len(shape)))  # torch makes none of more elements than 2**63
+        return torch.zeros(()).expand([large if side == 3 else side for side in shape])
     if kind == 'meta':
         return torch.empty(shape, device='meta')
     if kind == 'sparse':

@@ -61,6 +61,8 @@ def check_layout(file: BinaryIO) -> None:
         bits, formats = (set(np.atleast_1d(tags.get(tag, default)).tolist()) for tag, default in ((258, 1), (339, 1)))
         photometric, compression, samples = tags.get(262), tags.get(259, 1), tags.get(277, 1)
         separate = tags.get(284, 1) != 1 and samples != 1
+        if not all(isinstance(value, int) for value in (photometric or 0, compression, samples)):
+            raise ValueError('its TIFF directory is damaged')
     except (ValueError, TypeError) as error:
         raise ValueError(f'cannot be read as an image: {error}') from None
     few_bits = bits in ({1}, {2}, {4}) and samples == 1 and photometric in (0, 1, 3)

@@ -19,7 +19,7 @@ from vapsr_arch.weights.names import default_weights
 
 AUTO_HALO = 48  # what is further away changes few pixels, by one grey level: docs/upscale.md has the measurements
 _SMALLEST_TILE = 16  # with a halo around it, smaller ones save no memory
-_BAND = 2**23  # pixels of a result that become integers at a time
+_BAND = 2**21  # pixels of a result that become integers at a time
 _BLEEDING = 64  # pixels from which a hidden colour could bleed into what is seen: further ones than a usual halo changes nothing
 _LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
 
