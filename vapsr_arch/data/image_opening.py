@@ -49,7 +49,16 @@ def vips_reason(error: pyvips.Error) -> str:
 
 
 def opened_image(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> Opened:
-    """Reads what a file says of itself, and refuses what cannot be decoded as it is meant."""
+    """Opens an image without decoding its pixels.
+
+    Args:
+        file: The file, or its bytes.
+        path: Its name, for messages.
+
+    Raises:
+        VapsrError: It is no image, damaged, of a format, kind or layout that is not read, has several images, or its pixels
+            need more than the free memory.
+    """
     pyvips.vips_lib.vips_error_clear()  # else it would give a warning of another image as the reason
     start = file.read(12)
     if start[:2] == b'BM' or start[:2] in (b'P1', b'P2', b'P3', b'P4', b'P5', b'P6'):
