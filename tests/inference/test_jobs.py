@@ -121,7 +121,14 @@ def test_what_is_skipped_is_counted_and_named(files: Callable[..., None], capsys
 def test_folders_that_are_skipped_are_named(files: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     files('in/a.png', 'in/2024/b.png', 'in/2025/c.png', 'in/.cache/d.png', 'in/out/a.png')
     assert _names('in', out='in/out') == {'in/a.png': 'in/out/a.png'}
-    assert capsys.readouterr().err == 'in: 2 folders within it are skipped: 2024, 2025; -r takes the images in them, too\n'
+    assert capsys.readouterr().err == 'in: 2 folders within it are skipped: 2024, 2025; -r searches folders within folders, too\n'
+
+
+def test_one_that_is_skipped(files: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    files('in/a.png', 'in/notes.txt', 'in/2024/b.png')
+    assert _names('in') == {'in/a.png': 'out/a.png'}
+    assert capsys.readouterr().err == ('in: 1 file is skipped, not an image: notes.txt\n'
+                                       'in: 1 folder within it is skipped: 2024; -r searches folders within folders, too\n')
 
 
 def test_a_suffix_is_no_path_and_a_name_not_too_long(files: Callable[..., None]) -> None:

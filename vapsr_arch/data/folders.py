@@ -32,7 +32,8 @@ def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
 
 def skipped_files(folder: str | os.PathLike, files: Sequence[Path]) -> str:
     """A line that says how many files of a folder are skipped as no images, and names the first of them."""
-    return f'{folder}: {len(files)} files are skipped, not images: {_names(files)}'
+    what = '1 file is skipped, not an image' if len(files) == 1 else f'{len(files)} files are skipped, not images'
+    return f'{folder}: {what}: {_names(files)}'
 
 
 def skipped_folders(folder: str | os.PathLike, but: Path | None = None) -> str | None:
@@ -44,7 +45,8 @@ def skipped_folders(folder: str | os.PathLike, but: Path | None = None) -> str |
     """
     within = [path for path in sorted(Path(folder).iterdir())
               if path.is_dir() and not path.name.startswith('.') and path.resolve() != (but and but.resolve())]
-    return f'{folder}: {len(within)} folders within it are skipped: {_names(within)}' if within else None
+    count = '1 folder within it is' if len(within) == 1 else f'{len(within)} folders within it are'
+    return f'{folder}: {count} skipped: {_names(within)}' if within else None
 
 
 def _names(paths: Sequence[Path]) -> str:

@@ -91,7 +91,7 @@ def _found(given: str, out: Path, recursive: bool) -> Iterator[tuple[Path, Path]
                              + ('' if recursive else '; -r looks into folders within it, too'))
         folders = None if recursive else skipped_folders(given, but=out)
         if folders:
-            print(f'{folders}; -r takes the images in them, too', file=sys.stderr)
+            print(f'{folders}; -r searches folders within folders, too', file=sys.stderr)
         yield from ((file, file.relative_to(path)) for file in found)
     elif path.is_file():
         yield path, Path(path.name)
