@@ -63,6 +63,8 @@ def test_onnxruntime_changes_layouts_at_the_norm_alone(tmp_path: Path) -> None:
     operators = Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
     if not operators['ReorderOutput']:
         pytest.skip('ONNX Runtime has no layout of its own on this processor')
+    if onnxruntime.__version__.startswith('1.23'):
+        pytest.skip('ONNX Runtime 1.23, the last one for Python 3.10, changes layouts more often')
     assert operators['Transpose'] <= 2  # where the blocks begin and end
     assert operators['ReorderOutput'] <= 4 + 4  # the tail's beside the blocks'
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -31,7 +31,8 @@ def _used(weights: dict[str, float]) -> dict[str, float]:
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Weight = Annotated[float, Field(ge=0, le=1e6)]
-_Two = (Field(min_length=2, max_length=2), AfterValidator(_ascending))
+_Number = TypeVar('_Number')
+_Range = Annotated[list[_Number], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 
 
 class _Part(BaseModel):
@@ -42,8 +43,8 @@ class Blur(_Part):
     """A Gaussian's sigma in LR pixels, along the longer axis; aspect is the shorter axis over it."""
 
     kinds: Annotated[dict[Literal['none', 'isotropic', 'anisotropic'], _Weight], AfterValidator(_used)]
-    sigma: Annotated[list[Annotated[float, Field(ge=0, le=10)]], *_Two]
-    aspect: Annotated[list[Annotated[float, Field(ge=0.1, le=1)]], *_Two]
+    sigma: _Range[Annotated[float, Field(ge=0, le=10)]]
+    aspect: _Range[Annotated[float, Field(ge=0.1, le=1)]]
 
 
 class Downscale(_Part):
@@ -54,7 +55,7 @@ class Noise(_Part):
     """Sigma in levels of 255, of Poisson noise at mid-grey; grey is the share of equal noise in all channels."""
 
     kinds: Annotated[dict[Literal['none', 'gaussian', 'poisson'], _Weight], AfterValidator(_used)]
-    sigma: Annotated[list[Annotated[float, Field(ge=0, le=128)]], *_Two]
+    sigma: _Range[Annotated[float, Field(ge=0, le=128)]]
     grey: _Share
 
 
@@ -62,7 +63,7 @@ class Jpeg(_Part):
     """Quality from 1 to 100; chroma_420 is the share with 4:2:0, the rest has 4:4:4."""
 
     times: Annotated[dict[Literal['none', 'once', 'twice'], _Weight], AfterValidator(_used)]
-    quality: Annotated[list[Annotated[int, Field(ge=1, le=100)]], *_Two]
+    quality: _Range[Annotated[int, Field(ge=1, le=100)]]
     chroma_420: _Share
 
 
