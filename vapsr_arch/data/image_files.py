@@ -9,13 +9,14 @@ from PIL import Image
 
 from vapsr_arch.data import image_metadata, image_tiff
 from vapsr_arch.data.image_netpbm import DeepNetpbm
-from vapsr_arch.data.image_opening import PILLOW_MODES, TYPES, Opened, opened_image, vips_reason
+from vapsr_arch.data.image_opening import PILLOW_MODES, TYPES, Opened, opened_image, vips_reason, vips_warning
 from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.errors import VapsrError
 
 # EXIF orientation: whether height and width are swapped, then the axes that are reversed.
 _ORIENTATIONS = {1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)),
                  5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
+_JPEG_GAP = 'premature end of data segment'
 _used_in: set[int] = set()  # the processes in which libvips has threads: this one, or what this one was forked from
 
 
@@ -183,6 +184,9 @@ def _pixels(image: pyvips.Image, path: str | os.PathLike) -> np.ndarray:
         raise VapsrError(f'{path} cannot be read as an image: {vips_reason(error)}') from None
     except MemoryError:
         raise VapsrError(f'{path}: there is not enough memory for {image.width}x{image.height} pixels') from None
+    # Of a JPEG, libvips takes a gap in the data for a mere warning, as those are that many cameras' files cause.
+    if reason := vips_warning(_JPEG_GAP):
+        raise VapsrError(f'{path} cannot be read as an image: {reason}')
     return pixels.reshape(image.height, image.width, image.bands)
 
 
