@@ -152,9 +152,9 @@ def architecture_page() -> str:
     from vapsr_arch.pipeline.registration import register
     register()
     from vapsr_arch.pipeline.patches import PATCHES
-    rows = [_row(f'`{patch.owner.removeprefix("basicsr.").replace(":", ".")}.{patch.name}`', f'`{patch.where}`', patch.why)
-            for patch in PATCHES]
-    table = '\n'.join(['| replaced, in `basicsr` | defined or called at | why |', '|---|---|---|', *rows])
+    rows = [_row(f'`{patch.owner.removeprefix("basicsr.").replace(":", ".")}.{patch.name}`', f'`{patch.where}`', patch.why,
+                 f'`{patch.test}`') for patch in PATCHES]
+    table = '\n'.join(['| replaced, in `basicsr` | defined or called at | why | test |', '|---|---|---|---|', *rows])
     text = (DOCS / 'architecture.md').read_text(encoding='utf-8')
     return _PATCHES.sub(lambda found: f'{found[1]}\n{table}\n\n{found[2]}', text)
 

@@ -1,6 +1,6 @@
 """Every command of README and docs: run in a copy, or only parsed where its marker says why.
 
-The comment above a block, which readers do not see, says how:
+The comment above a block, which readers do not see, says how; blocks of Python that have `run` are run, too:
 
     <!-- run -->                                            each line, as it is
     <!-- run, but parse: fetch, get (downloads) -->         lines that have one of these words are only parsed
@@ -39,17 +39,17 @@ _SHELL = ('', 'bash', 'sh', 'console')
 
 
 class Block(NamedTuple):
-    """A code block with commands: where it is, its marker, and its text."""
+    """A code block: where it is, its marker, and its text."""
 
     where: str
     marker: str | None
     code: str
 
 
-def _blocks() -> list[Block]:
+def _blocks(*languages: str) -> list[Block]:
     return [Block(f'{page.relative_to(REPOSITORY)}:{text[:found.start()].count(chr(10)) + 1}', found['marker'], found['code'])
             for page in PAGES for text in [page.read_text(encoding='utf-8')] for found in _BLOCK.finditer(text)
-            if found['language'] in _SHELL]
+            if found['language'] in languages]
 
 
 def _commands(code: str) -> list[list[str]]:
@@ -127,7 +127,7 @@ def _write_options(folder: Path) -> None:
     (folder / 'my_train.yml').write_text(yaml.safe_dump(options, sort_keys=False))
 
 
-@pytest.mark.parametrize('block', _blocks(), ids=lambda block: block.where)
+@pytest.mark.parametrize('block', _blocks(*_SHELL), ids=lambda block: block.where)
 def test_every_block_has_a_marker_and_parses(block: Block) -> None:
     assert block.marker and _MARKER.fullmatch(block.marker), f'{block.where}: this block needs a marker: see this test'
     for words in _commands(block.code):
@@ -135,12 +135,19 @@ def test_every_block_has_a_marker_and_parses(block: Block) -> None:
             _parse(words)
 
 
-def _runs() -> list[Block]:
+def _runs(*languages: str) -> list[Block]:
     """Blocks to run; what several pages show alike once."""
-    return list({block.code: block for block in _blocks() if (block.marker or '').startswith('run')}.values())
+    return list({block.code: block for block in _blocks(*languages) if (block.marker or '').startswith('run')}.values())
 
 
-@pytest.mark.parametrize('block', _runs(), ids=lambda block: block.where)
+@pytest.mark.parametrize('block', _runs('python'), ids=lambda block: block.where)
+def test_python_runs(block: Block, furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(furnished, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block.code, block.where, 'exec'), {})
+
+
+@pytest.mark.parametrize('block', _runs(*_SHELL), ids=lambda block: block.where)
 def test_commands_run(block: Block, furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                       own_plugins: None, vapsr: Callable[..., Finished]) -> None:
     shutil.copytree(furnished, tmp_path, dirs_exist_ok=True)

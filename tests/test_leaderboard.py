@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from tests.conftest import REPOSITORY
+from tests.report.quick_benchmarks import benchmark_quickly
 from vapsr_arch.data.matlab_resize import imresize
 
 NETWORK = '''
@@ -84,6 +85,7 @@ def test_a_page_from_what_can_be_had(leaderboard: ModuleType, project: Path, mon
                 {'name': 'Other', **theirs, 'weights': 'other.pth'}]}
     (project / 'leaderboard.yml').write_text(yaml.safe_dump(data))
     monkeypatch.setattr(leaderboard, 'DATA', project / 'leaderboard.yml')
+    benchmark_quickly(monkeypatch)
     leaderboard.main(project / 'clones')
 
     assert 'left out: Other, x4' in capsys.readouterr().out

@@ -16,7 +16,13 @@ from vapsr_arch.inference.upscaler import Upscaler, _quantised
 
 @pytest.mark.parametrize(('free', 'side'), [(2 * 300**2, 256), (2 * 9000**2, 2048), (2 * 50**2, 50), (0, 0)])
 def test_windows_take_half_of_the_free_memory_at_most(free: int, side: int) -> None:
-    assert fitting_window(Use(taken=100 * 100, free=free), 100 * 100) == side
+    assert fitting_window(Use(taken=100 * 100, free=free), 100 * 100, torch.device('cuda')) == side
+
+
+def test_windows_take_so_much_of_a_cpu_that_programs_beside_have_some() -> None:
+    use = Use(taken=1000 * 100 * 100, free=64 * 2**30)
+    assert fitting_window(use, 100 * 100, torch.device('cpu')) == 1216  # 1216**2 * 1000 bytes are 1.38 GiB
+    assert fitting_window(use, 100 * 100, torch.device('cuda')) == 2048
 
 
 @pytest.fixture

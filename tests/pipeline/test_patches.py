@@ -32,10 +32,12 @@ def test_nothing_but_the_table_is_replaced_and_only_while_it_is_applied() -> Non
 
 @pytest.mark.parametrize('patch', PATCHES, ids=lambda patch: f'{patch.owner} {patch.name}')
 def test_the_table_says_where(patch: Patch) -> None:
-    """The line defines or calls what is replaced."""
+    """The line defines or calls what is replaced; the test is there."""
     path, _, number = patch.where.partition(':')
     line = (Path(basicsr.__file__).parents[1] / path).read_text(encoding='utf-8').splitlines()[int(number) - 1]
     assert re.search(rf'(^|def |class |[ .=]){patch.name}( = |\(|$)', line) and patch.why
+    tests = (path.read_text(encoding='utf-8') for path in (REPOSITORY / 'tests').rglob('test_*.py'))
+    assert any(f'def {patch.test}(' in text for text in tests)
 
 
 @pytest.mark.parametrize('batch, ratio, total', [(3, 1, 7), (3, 5, 20), (4, 1, 5), (2, 1, 4), (1, 1, 1)])

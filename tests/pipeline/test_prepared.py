@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from tests.conftest import Finished
-from vapsr_arch.pipeline import prepared
+from vapsr_arch.data.image_datasets import CheckedPairedImageDataset
+from vapsr_arch.models.vapsr_model import VapSRModel
 
 
 def files() -> dict[str, str]:
@@ -148,11 +149,27 @@ def test_sets_that_are_not_there_are_skipped(test_options: Callable[..., str], v
         'datasets/B100/LR: correct the paths; `vapsr data fetch` downloads the public sets')
 
 
-def test_two_folders_archived_in_one_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('basicsr.utils.get_time_str', lambda: 'NOW')
-    folder = tmp_path / 'small'
+def test_a_test_builds_its_sets_and_its_model_once(test_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    for each in (VapSRModel, CheckedPairedImageDataset):
+        def build(self: Any, *arguments: Any, build: Callable = each.__init__) -> None:
+            built.append(type(self).__name__)
+            build(self, *arguments)
+        monkeypatch.setattr(each, '__init__', build)
+    assert vapsr('test', '-opt', test_options()).code == 0
+    assert sorted(built) == ['CheckedPairedImageDataset', 'VapSRModel']
+
+
+def test_folders_archived_in_one_second(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ('basicsr.utils', 'basicsr.utils.misc'):
+        monkeypatch.setattr(f'{module}.get_time_str', lambda: 'NOW')
     for number in range(3):
-        prepared.mkdir_and_rename(str(folder))
-        (folder / str(number)).touch()
-    assert {path.name: [file.name for file in path.iterdir()] for path in tmp_path.iterdir()} == {
-        'small_archived_NOW': ['0'], 'small_archived_NOW_2': ['1'], 'small': ['2']}
+        result = vapsr('train', '-opt', train_options(train={'total_iter': 1}, logger={'use_tb_logger': True}))
+        assert result.code == 0, result.err
+        for parent in ('experiments', 'tb_logger'):
+            Path(parent, 'small', str(number)).touch()
+    for parent in ('experiments', 'tb_logger'):
+        for name, number in (('small_archived_NOW', 0), ('small_archived_NOW_2', 1), ('small', 2)):
+            assert Path(parent, name, str(number)).is_file()

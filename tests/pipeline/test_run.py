@@ -120,6 +120,16 @@ def test_no_iteration_is_validated_twice(model: str, total_iter: int, validation
     assert max(map(int, re.findall(r'@ (\d+) iter', result.err))) <= total_iter
 
 
+def test_models_of_others_take_torchs_optimizers_and_schedulers(foreign_options: Callable[..., str],
+                                                                vapsr: Callable[..., Finished]) -> None:
+    path = Path(foreign_options())
+    options = yaml.safe_load(path.read_text())
+    options['train'] |= {'optim_g': {'type': 'RAdam', 'lr': 1e-3}, 'scheduler': {'type': 'ExponentialLR', 'gamma': 0.5}}
+    path.write_text(yaml.safe_dump(options))
+    result = vapsr('train', '-opt', str(path))
+    assert result.code == 0, result.err
+
+
 def foreign_model() -> None:
     MODEL_REGISTRY.register(ForeignModel)
 

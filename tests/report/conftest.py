@@ -1,7 +1,6 @@
 """A benchmark of three small networks, of which one has no checkpoint."""
 
 import contextlib
-import functools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,10 @@ import yaml
 from filelock import FileLock
 
 from tests.conftest import SMALL_NETWORK, photograph
-from tests.forked import run_forked
+from tests.report.quick_benchmarks import benchmark_quickly
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.cli import main
 from vapsr_arch.data.matlab_resize import imresize
-from vapsr_arch.report import cost, network_test
 
 SMALL = {'VapSR': SMALL_NETWORK, 'IMDN': {'type': 'IMDN', 'scale': 2, 'num_feat': 16, 'num_block': 1}}
 
@@ -67,22 +65,15 @@ def benchmarked(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Ite
         shutil.copytree(common, folder, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        _in_forked_processes(patch)
+        benchmark_quickly(patch)
         yield Benchmarked(folder, folder / 'out', int(code.read_text()), (folder / 'err.txt').read_text())
-
-
-def _in_forked_processes(patch: pytest.MonkeyPatch) -> None:
-    """Has tests and measurements of memory start at once, and times one forward pass."""
-    for module in (network_test, cost):
-        patch.setattr(module, 'run_child', run_forked)
-    patch.setattr(cost, 'latency', functools.partial(cost.latency, repeats=1))
 
 
 def _benchmark(folder: Path) -> int:
     """Makes the images, the option files and the benchmark of them in a folder; returns its exit code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        _in_forked_processes(patch)
+        benchmark_quickly(patch)
         for index in range(5):
             hr = photograph(64, 96, index)
             for kind, image in (('HR', hr), ('LR', imresize(hr, 1 / 2))):

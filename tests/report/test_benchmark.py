@@ -75,7 +75,7 @@ def test_costs_are_measured(benchmarked: Benchmarked) -> None:
 
 def test_results_name_the_machine_the_versions_and_the_options(benchmarked: Benchmarked) -> None:
     results = json.loads((benchmarked.out / 'results.json').read_text())
-    assert {'device', 'threads', 'torch', 'basicsr', 'python'} <= set(results['machine'])
+    assert {'device', 'instructions', 'threads', 'torch', 'basicsr', 'python'} <= set(results['machine'])
     assert results['options']['VapSR.yml']['network_g'] == SMALL_NETWORK
 
 

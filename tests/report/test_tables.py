@@ -28,7 +28,8 @@ def benchmark() -> Benchmark:
     return SimpleNamespace(
         rows=rows, sets={'Set5': None}, scale=4, suffix='', highlight=frozenset(),
         metrics={'psnr': {'type': 'calculate_psnr', **METRIC}, 'ssim': {'type': 'calculate_ssim', **METRIC}},
-        machine={'device': 'Some CPU', 'cores': 1, 'threads': 2, 'torch': '2', 'basicsr': '1', 'python': '3'})
+        machine={'device': 'Some CPU', 'instructions': 'AVX2', 'cores': 1, 'threads': 2, 'torch': '2', 'basicsr': '1',
+                 'python': '3'})
 
 
 def test_published_figures_stand_beside_the_measured_ones(benchmark: Benchmark) -> None:
@@ -42,7 +43,7 @@ def test_published_figures_stand_beside_the_measured_ones(benchmark: Benchmark) 
 
 
 def test_the_table_says_the_conditions(benchmark: Benchmark) -> None:
-    assert ('Some CPU, 1 core, 2 threads; torch 2, BasicSR 1, Python 3. Sets: psnr (type calculate_psnr, crop_border 4, '
+    assert ('Some CPU (AVX2), 1 core, 2 threads; torch 2, BasicSR 1, Python 3. Sets: psnr (type calculate_psnr, crop_border 4, '
             'test_y_channel True) / ssim (') in markdown([benchmark])
 
 

@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True, help='From a folder of photographs to a 
 InDirs = Annotated[list[Path], typer.Argument(metavar='IN_DIR', help='Folders of images.')]
 HrDirs = Annotated[list[Path], typer.Argument(metavar='HR_DIR', help='Folders of HR images.')]
 OutDir = Annotated[Path, typer.Argument(metavar='OUT_DIR', help='Made if needed; finished images in it are kept.')]
-Workers = Annotated[int | None, typer.Option(min=1, help='Images at a time; as many as there are cores by default.')]
+Workers = Annotated[int | None, typer.Option(min=1, help='Images processed at a time; by default as many as there are cores.')]
 Force = Annotated[bool, typer.Option('--force', help='Write even if the output folder holds other files.')]
 Border = Annotated[Literal['symmetric', 'replicate'],
                    typer.Option(help="MATLAB's rule at the border: today's, or that of R2016a and before.")]
@@ -36,7 +36,7 @@ def lr(
     out_dir: OutDir,
     scale: Annotated[list[int], typer.Option(min=2, metavar='N [N ...]', help='Scales, such as 2 3 4.')],
     border: Border = 'symmetric',
-    cut_hr: Annotated[bool, typer.Option('--cut-hr', help='Cut HR to a multiple of all scales and write that to OUT_DIR/HR, '
+    cut_hr: Annotated[bool, typer.Option('--cut-hr', help='Crop HR to a multiple of all scales and write that to OUT_DIR/HR, '
                                                           'for training.')] = False,
     workers: Workers = None,
     force: Force = False,
@@ -79,7 +79,7 @@ def subimages(
     workers: Workers = None,
     force: Force = False,
 ) -> None:
-    """Cut images into sub-images: OUT_DIR/NAME_s001.png and so on. LR: size and step over the scale."""
+    """Crop images to overlapping sub-images: OUT_DIR/NAME_s001.png and so on. For LR images divide size and step by the scale."""
     from vapsr_arch.data.subimages import make_subimages
     make_subimages(in_dirs, out_dir, size, step, workers, force)
 
@@ -100,7 +100,7 @@ def lmdb(
 def pack(
     in_dirs: InDirs,
     out: Annotated[Path, typer.Argument(metavar='OUT.pack', help='Kept if it holds these images already.')],
-    scale: Annotated[int | None, typer.Option(min=2, help='The images are HR: cut them to a multiple of this, and make '
+    scale: Annotated[int | None, typer.Option(min=2, help='The images are HR: crop them to a multiple of this, and make '
                                                           'OUT_X4.pack (for 4) of their LR images too.')] = None,
     border: Border = 'symmetric',
     workers: Workers = None,

@@ -31,12 +31,12 @@ def export(
     calibration: Annotated[Path | None, typer.Option(metavar='FOLDER', help='Images that --int8 is calibrated on; by default '
                                                      'photographs of scikit-image.')] = None,
     opset: Annotated[int, typer.Option(min=13, max=20, metavar='N', help="The version of the ONNX file's operators, 13 to 20: "
-                                       'older ones for programs that do not know the newest.')] = 20,
+                                       'older ones for programs that do not know the newest (docs/export.md).')] = 20,
     scale: Annotated[int | None, typer.Option(metavar='N', help='The scale, where the weights do not determine it.')] = None,
     param_key: ParamKey = None,
     opt: OptFile = None,
     plugin: Plugins = None,
-    force: Annotated[bool, typer.Option('--force', help='Replace existing files.')] = False,
+    force: Annotated[bool, typer.Option('--force', help='Overwrite existing files.')] = False,
 ) -> None:
     """Write a network for other programs; batch, height and width are dynamic, and each file is compared with torch first."""
     if not (out or openvino or ncnn or torch_export):

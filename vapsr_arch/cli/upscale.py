@@ -21,8 +21,8 @@ def upscale(
     out: Annotated[Path, typer.Option('-o', '--out', metavar='OUT', help='A folder; for one file, the file to write.')],
     weights: Annotated[str | None, typer.Option(metavar='NAME|FILE', show_default=False, help='A name of '
                        'experiments/pretrained_models, a checkpoint of any network here or of one that spandrel knows, or an '
-                       'ONNX file. By default the shipped VapSR-S of the scale: that for photographs for JPEG and lossy WebP, '
-                       'that for clean images for all others.')] = None,
+                       'ONNX file. By default the shipped VapSR-S of the scale: for JPEG and lossy WebP the photo weights, '
+                       'where there are some.')] = None,
     scale: Annotated[int | None, typer.Option('-s', '--scale', min=1, show_default=False, help="The scale; by default the "
                      "weights', or 4. PAN's weights are the same for x2 and x3.")] = None,
     param_key: ParamKey = None,
@@ -33,28 +33,28 @@ def upscale(
     kind: Annotated[Literal['png', 'jpeg', 'webp', 'tiff', 'avif', 'bmp', 'ppm', 'pgm'] | None, typer.Option(
         '--format', help="The outputs' format; by default each input's. JPEG, WebP and AVIF are written with quality 95.")]
     = None,
-    png_level: Annotated[int, typer.Option(min=0, max=9, help='How much PNG files are compressed: 1 is half as long in writing '
-                                           'as 3 and half as large again, 9 is a tenth smaller and takes twenty times as long.')]
+    png_level: Annotated[int, typer.Option(min=0, max=9, help='PNG compression. Beside 3, level 1 takes half the time for files '
+                                           'half as large again; 9 takes twenty times as long for files a tenth smaller.')]
     = 3,
     shard: Annotated[str | None, typer.Option(metavar='I/N', show_default=False, help='Of all inputs, every N-th from the I-th '
                                               'on, in the order of their paths: the part of one of N processes.')] = None,
-    force: Annotated[bool, typer.Option('--force', help='Overwrite existing outputs; by default they are kept.')] = False,
+    force: Annotated[bool, typer.Option('--force', help='Overwrite existing outputs; by default they are skipped.')] = False,
     device: Annotated[Literal['auto', 'cpu', 'cuda', 'mps'], typer.Option(help='Where to run; auto takes a CUDA GPU if there is '
                                                                                'one, mps is the GPU of a Mac.')]
     = 'auto',
     precision: Annotated[Literal['fp32', 'bf16', 'fp16'], typer.Option(help='What the network computes in.')] = 'fp32',
     engine: Annotated[Literal['torch', 'compile', 'openvino', 'onnxruntime'], typer.Option(help='What runs the network.')]
     = 'torch',
-    tile: Annotated[str, typer.Option(metavar='auto|N', help='LR pixels upscaled at a time, of either side; auto goes by the '
-                                      'free memory. Halved when it runs out.')] = 'auto',
-    halo: Annotated[str, typer.Option(metavar='auto|full|N', help='LR pixels to see around a tile; full: as if there were no '
-                                                                  'tiles.')] = 'auto',
+    tile: Annotated[str, typer.Option(metavar='auto|N', help='Height and width of a tile in LR pixels; auto: as the free memory '
+                                      'allows. Halved when memory runs out.')] = 'auto',
+    halo: Annotated[str, typer.Option(metavar='auto|full|N', help='LR pixels around a tile that the network sees; full: the '
+                                                                  'result is that of the whole image.')] = 'auto',
     self_ensemble: Annotated[bool, typer.Option('--self-ensemble', help='The mean over 8 flips and rotations, 8 times as slow.')
                              ] = False,
 ) -> None:
     """Upscale images: PNG, JPEG, WebP, TIFF, AVIF, BMP, PPM; 8 and 16 bits; grey, RGB, alpha.
 
-    EXIF, XMP and ICC profile are kept; images are turned as their EXIF orientation says.
+    EXIF, XMP and ICC profile are kept; images are rotated as their EXIF orientation says.
     """
     tile_size, halo_size = _number(tile, '--tile', 16, ('auto',)), _number(halo, '--halo', 0, ('auto', 'full'))
     part = _shard(shard) if shard else None

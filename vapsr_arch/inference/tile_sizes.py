@@ -13,6 +13,7 @@ UNMEASURED = {'cuda': MEASURED, 'cpu': 480, 'mps': 480}
 # Side of the largest window: of a 12-megapixel image, the halos add 6% of pixels with it, and 15% with half of it.
 _LARGEST = 2048
 _SHARE = 0.5  # of the free memory: allocators cut it into pieces, and the images and other programs want some
+_MOST_OF_A_CPU = 3 * 2**29  # bytes of its memory: twice as much saves some 4% of the time, and other programs want it
 _STEP = 64  # in which sides go down, so that what else happens on the machine rarely changes them
 
 
@@ -46,12 +47,15 @@ def measured(run: Callable[[], object], device: torch.device) -> Use | None:
     return None if taken is None else Use(taken, free)
 
 
-def fitting_window(use: Use, area: int) -> int:
-    """The side of the largest square window that takes no more than half of the free memory.
+def fitting_window(use: Use, area: int, device: torch.device) -> int:
+    """The side of the largest square window that takes no more than half of the free memory, and 1.5 GiB of a CPU's.
 
     Args:
         use: What a window took.
         area: Its pixels.
+        device: Where.
     """
-    side = int((use.free * _SHARE * area / max(use.taken, 1)) ** 0.5)
+    share = use.free * _SHARE
+    allowed = min(share, _MOST_OF_A_CPU) if device.type == 'cpu' else share
+    side = int((allowed * area / max(use.taken, 1)) ** 0.5)
     return min(_LARGEST, side // _STEP * _STEP or side)

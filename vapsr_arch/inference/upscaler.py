@@ -41,9 +41,9 @@ class Upscaler:
         precision: What the network computes in.
         engine: What runs the network.
         tile: Pixels of the input that are upscaled at a time, of either side and without their halo; 'auto' for as many
-            as half of the free memory suffices for, up to 2048 with their halo, or for the whole image where spandrel
-            discourages tiles for the network. When memory runs out, the Upscaler continues with half as many, unless it is
-            the whole image that is to be seen.
+            as half of the free memory suffices for, or 1.5 GiB of a CPU's, up to 2048 with their halo, or for the whole
+            image where spandrel discourages tiles for the network. When memory runs out, the Upscaler continues with half
+            as many, unless it is the whole image that is to be seen.
         halo: Pixels of the input that the network sees around a tile. 'full' for all that it looks at, so that tiling
             changes nothing; 'auto' for fewer, which changes next to nothing.
         self_ensemble: Take the mean over the eight flips and rotations, at eight times the cost.
@@ -147,7 +147,7 @@ class Upscaler:
         run(image[:64, :64])  # loads, or compiles, what is to be once
         seen = image[:tile_sizes.MEASURED, :tile_sizes.MEASURED]
         use = tile_sizes.measured(lambda: run(seen), device)
-        return use and tile_sizes.fitting_window(use, seen.shape[0] * seen.shape[1])
+        return use and tile_sizes.fitting_window(use, seen.shape[0] * seen.shape[1], device)
 
     def _upscale(self, image: np.ndarray, canvas: np.ndarray, progress: Callable[[float], None]) -> None:
         """Fills `canvas` from `image`, with smaller tiles if memory needs it; arguments as for `_upscale_tile`."""

@@ -48,14 +48,14 @@ class ForeignDataset(BaseModel):
     batch_size_per_gpu: Positive | None = None
     """Samples of an iteration, for each GPU. Required for training."""
     dataset_enlarge_ratio: Positive = 1
-    """How often each image is drawn in an epoch: small sets start a new epoch less often."""
+    """How often each image is drawn in an epoch; for small sets, which would start a new epoch too often."""
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
     """`cuda` copies the next batch to the GPU while this one is worked on, and is what a GPU uses if nothing is given; `cpu`
     reads in a thread, `num_prefetch_queue` batches ahead. Workers read ahead on their own."""
     num_prefetch_queue: Positive | None = 1
     """Batches that `prefetch_mode: cpu` reads ahead."""
     pin_memory: bool | None = None
-    """Put batches into page-locked memory, from which they are copied to a GPU faster; `true` on a GPU if not given."""
+    """Put batches into page-locked memory, which is copied to a GPU faster; `true` on a GPU if not given."""
     persistent_workers: bool | None = False
     """Keep the reading processes from one epoch to the next."""
 
@@ -68,7 +68,7 @@ class Dataset(ForeignDataset, Section):
     dataroot_lq: str | None = None
     """The LR images: a folder, an LMDB or a pack."""
     meta_info_file: str | None = None
-    """A text file that names the HR images to use, one a line."""
+    """A text file with the names of the HR images to use, one per line."""
     filename_tmpl: str | None = '{}'
     """How an LR image is called, where `{}` is the HR image's name: `{}x4` for DIV2K's."""
     io_backend: IOBackend | None = None
@@ -88,9 +88,9 @@ class Dataset(ForeignDataset, Section):
     channel_permutation: Fraction | None = 0
     """The probability that a sample's channels are permuted."""
     negative: Fraction | None = 0
-    """The probability that a sample is turned into its negative."""
+    """The probability that a sample is replaced by its negative."""
     use_shuffle: bool | None = None
-    """Not used; the field's option files have it."""
+    """Not used; BasicSR's option files have it."""
 
 
 class Paths(Section):
@@ -160,11 +160,11 @@ class NanGuard(Section):
     patience: Positive | None = 10
     """Bad steps in a row, after which the run returns to its last good state."""
     lr_factor: Annotated[float, Field(gt=0, le=1)] | None = 0.5
-    """What the learning rate is multiplied by then."""
+    """What the learning rate is multiplied by when the run returns."""
     max_rollbacks: Whole | None = 3
-    """The run ends with an error when it would return once more."""
+    """How often the run may return; the next time it ends with an error."""
     spike_factor: Annotated[float, Field(gt=1)] | None = 10
-    """How many times the median of the last 100 losses is far above it."""
+    """A loss above this many times the median of the last 100 losses is far above it."""
 
 
 class Train(Section):
@@ -176,8 +176,8 @@ class Train(Section):
     amp: Annotated[Literal['off', 'bf16', 'fp16'], OffAsText] | None = 'off'
     """The forward pass in half precision, the weights in float32; `fp16` scales the loss. For GPUs: no gain on a CPU."""
     accumulate: Positive | None = 1
-    """Works the batch through in so many parts and adds up their gradients: the same result with the memory of a part. It
-    divides `batch_size_per_gpu`; `total_iter` and the schedules count as without it."""
+    """Process the batch in this many parts and add up their gradients: the same result with the memory of one part. It must
+    divide `batch_size_per_gpu`; `total_iter` and the schedules count as without it."""
     grad_clip_norm: Annotated[float, Field(gt=0)] | None = None
     """The largest norm of all gradients together: larger ones are scaled down to it."""
     compile: bool | None = False
@@ -220,8 +220,8 @@ class Validation(Section):
     self_ensemble: bool | None = False
     """Test with the mean over eight flips and rotations, eight times as slow."""
     tile: Positive | None = None
-    """Test in tiles of so many LR pixels, which takes less memory: the same result to float rounding, for networks whose output
-    depends on a part of the image alone (not IMDN, RFDN, BSRN)."""
+    """Test in tiles of this many LR pixels a side, which takes less memory. The result is the same, but for float rounding. Not
+    for networks whose output depends on the whole image: IMDN, RFDN, BSRN."""
     metrics: dict[file_name(100), Typed] | None = None
     """Metrics by a name of your choice, such as `psnr: {type: calculate_psnr, crop_border: 4, test_y_channel: true}`. `better:
     lower` is for metrics of your own that are errors."""
@@ -235,7 +235,7 @@ class Wandb(Section):
     resume_id: str | None = None
     """The run to continue."""
     entity: str | None = None
-    """Not used; the field's option files have it."""
+    """Not used; BasicSR's option files have it."""
 
 
 class Logger(Section):
@@ -257,7 +257,7 @@ class Distributed(Section):
     """Several processes."""
 
     backend: Literal['nccl', 'gloo'] | None = None
-    """Not used: GPUs use NCCL and CPUs Gloo, whatever it says. The field's option files have it."""
+    """Not used: GPUs use NCCL and CPUs Gloo, whatever it says. BasicSR's option files have it."""
     port: Whole | None = 29500
     """Where rank 0 listens, with `--launcher slurm`; torchrun has `--master-port`."""
     timeout: Positive | None = 300
@@ -302,7 +302,7 @@ class Options(Section):
     dist_params: Distributed | None = None
     """Several processes."""
     find_unused_parameters: bool | None = False
-    """For networks of which a forward pass leaves parameters out, with several processes."""
+    """For networks whose forward pass does not use all parameters, with several processes."""
     suffix: str | None = None
     """Not used; BSRN's authors write it."""
     crop_border: Whole | None = None

@@ -25,7 +25,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def describe_machine(device: str) -> dict[str, str | int]:
-    """What a reader needs to place a figure: device, threads, versions.
+    """What a reader needs to place a figure: device, the CPU instructions that torch uses, threads, versions.
 
     Args:
         device: `cpu` or `cuda`.
@@ -35,6 +35,7 @@ def describe_machine(device: str) -> dict[str, str | int]:
     """
     return {
         'device': torch.cuda.get_device_name() if device == 'cuda' else _cpu(),
+        'instructions': '' if device == 'cuda' else torch.backends.cpu.get_cpu_capability(),
         'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1,
         'threads': torch.get_num_threads(),
         'system': platform.platform(),

@@ -104,7 +104,8 @@ def conditions(benchmark: Benchmark) -> str:
     machine = benchmark.machine
     metrics = ' / '.join(f'{name} (' + ', '.join(f'{key} {value}' for key, value in options.items()) + ')'
                          for name, options in benchmark.metrics.items())
-    return (f'{machine["device"]}, {counted(machine["cores"], "core")}, {counted(machine["threads"], "thread")}; '
+    instructions = f' ({machine["instructions"]})' if machine['instructions'] else ''
+    return (f'{machine["device"]}{instructions}, {counted(machine["cores"], "core")}, {counted(machine["threads"], "thread")}; '
             f'torch {machine["torch"]}, BasicSR {machine["basicsr"]}, Python {machine["python"]}. Sets: {metrics}.')
 
 
