@@ -39,8 +39,15 @@ def test_bad_arguments_end_with_2(arguments: list[str], vapsr: Callable[..., Fin
     assert result.code == 2 and 'Traceback' not in result.err
 
 
+@pytest.mark.parametrize('arguments', [('data', 'lr', '~/none', 'out', '--scale', '2'), ('train', '--opt=~/none')])
+def test_a_tilde_that_the_shell_left_is_the_home_folder(arguments: tuple[str, ...], vapsr: Callable[..., Finished],
+                                                        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert vapsr(*arguments).err.startswith(f'Error: {tmp_path}/none: ')
+
+
 INTERRUPTED = """
-import importlib.abc, os, signal, sys
+import importlib.abc, os, runpy, signal, sys
 class Interrupting(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
@@ -49,19 +56,21 @@ class Interrupting(importlib.abc.MetaPathFinder):
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell inherits that it is ignored
 sys.meta_path.insert(0, Interrupting())
 sys.argv = ['vapsr', *{arguments!r}]
-from vapsr_arch.__main__ import run
-run()
+runpy.run_module({program!r}, run_name='__main__')
 """
 
 
-@pytest.mark.parametrize(('module', 'arguments'), [
-    ('typer', ['--help']), ('vapsr_arch.options.reading', ['train', '-opt', 'a.yml']),
-    ('numpy', ['upscale', 'a.png', '-o', 'b.png']), ('torch', ['weights', 'convert', 'a.pth', 'b.pth'])])
-def test_ctrl_c_while_modules_are_imported_is_no_traceback(module: str, arguments: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(('module', 'arguments', 'program'), [
+    ('typer', ['--help'], 'vapsr_arch'), ('typer', ['-opt', 'a.yml'], 'vapsr_arch.train'),
+    ('vapsr_arch.options.reading', ['train', '-opt', 'a.yml'], 'vapsr_arch'),
+    ('numpy', ['upscale', 'a.png', '-o', 'b.png'], 'vapsr_arch'),
+    ('torch', ['weights', 'convert', 'a.pth', 'b.pth'], 'vapsr_arch')])
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(module: str, arguments: list[str], program: str,
+                                                              tmp_path: Path) -> None:
     """The signal comes where the module is looked for, in its importer: a KeyboardInterrupt there must come through."""
     (tmp_path / 'a.png').touch()
-    result = subprocess.run([sys.executable, '-c', INTERRUPTED.format(module=module, arguments=arguments)], text=True,
-                            capture_output=True, cwd=tmp_path)
+    code = INTERRUPTED.format(module=module, arguments=arguments, program=program)
+    result = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True, cwd=tmp_path)
     assert 'Traceback' not in result.stderr, result.stderr
     assert result.returncode in (-signal.SIGINT, 128 + signal.SIGINT), (result.returncode, result.stderr)
     assert [path.name for path in tmp_path.iterdir()] == ['a.png']

@@ -259,6 +259,15 @@ def test_a_server_that_breaks_off_ever_sooner_is_left(server: ThreadingHTTPServe
     assert next(sizes) == 10**5 - 2
 
 
+@pytest.mark.parametrize('answer', [b'HTTP/1.1 \x1b[31m\r\n\r\n', b'\x1b]0;x\x07\r\n', b'HTTP/1.1 500 \x1b[31m\r\n\r\n',
+                                    b'HTTP/1.1 200 OK\r\nContent-Length: \x1b[31m\r\n\r\n'])
+def test_what_is_no_http_is_one_line_that_can_be_printed(answer: bytes, server: ThreadingHTTPServer, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(VapsrError) as caught:
+        download(answers(server, lambda handler: handler.wfile.write(answer), monkeypatch), tmp_path / 'file.bin')
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize(('location', 'text'), [
     ('ftp://127.0.0.1/x', "it redirects to 'ftp://127.0.0.1/x', and that is not followed"),
     ('file:///etc/passwd', "it redirects to 'file:///etc/passwd', and that is not followed"),

@@ -122,7 +122,7 @@ def unpack(archive: Path, folder: Path, pattern: str, replacement: str) -> int:
                     shutil.copyfileobj(stream, output, _CHUNK)
     except _DAMAGED as error:
         _remove(made, folder)
-        raise VapsrError(f'{archive} is damaged ({error}): remove it, and run again') from None
+        raise VapsrError(f'{archive} is damaged ({str(error) or "it ends too early"}): remove it, and run again') from None
     except OSError as error:
         if error.errno is None:  # raised by bz2 for damage
             _remove(made, folder)

@@ -167,10 +167,10 @@ def download(source: Source, path: Path) -> None:
                 _continue(source, part, tag)
                 break
             except urllib.error.HTTPError as error:
-                raise VapsrError(f'{source.url}: the server answers {error.code} {error.reason}: if you have the file from '
-                                 f'elsewhere, put it at {path}') from None
+                raise VapsrError(f'{source.url}: the server answers {error.code} {_printable(error.reason)}: if you have the '
+                                 f'file from elsewhere, put it at {path}') from None
             except (OSError, ValueError, http.client.HTTPException) as error:
-                reason = getattr(error, 'reason', None) or error
+                reason = _printable(getattr(error, 'reason', None) or error)
                 if isinstance(error, _TooSlow):
                     have = part.stat().st_size
         else:
@@ -185,6 +185,12 @@ def download(source: Source, path: Path) -> None:
                              f'{path}')
         part.rename(path)
         tag.unlink(missing_ok=True)
+
+
+def _printable(reason: object) -> str:
+    """What is said of an answer, which may quote what a server sent."""
+    text = str(reason)
+    return text if text.isprintable() else ascii(text[:80])
 
 
 def _continue(source: Source, part: Path, tag: Path) -> None:

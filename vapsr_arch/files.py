@@ -85,6 +85,8 @@ def _exchange(one: Path, other: Path) -> bool:
     except AttributeError:
         return False
     return rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
+
+
 def _temporary_name(path: Path) -> str:
     """A name for writing `path` under; of a long one only the beginning is kept, so that it is no longer than names may be."""
     ending = f'.tmp-{secrets.token_hex(4)}{path.suffix if len(os.fsencode(path.suffix)) < 32 else ""}'

@@ -2,7 +2,7 @@
 
 import sys
 
-from vapsr_arch.cli import main
+from vapsr_arch.__main__ import run
 
 if __name__ == '__main__':
-    main(['test', *sys.argv[1:]])
+    run(['test', *sys.argv[1:]])

@@ -2,7 +2,7 @@
 
 import sys
 
-from vapsr_arch.cli import main
+from vapsr_arch.__main__ import run
 
 if __name__ == '__main__':
-    main(['train', *sys.argv[1:]])
+    run(['train', *sys.argv[1:]])

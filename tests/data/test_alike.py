@@ -50,3 +50,22 @@ def test_another_image() -> None:
     for seed in range(5):
         other = imresize(photograph(192, 192, seed + 10), 1 / 4)
         assert difference(photograph(192, 192, seed), other, 4) == 'shows something else'
+
+
+@pytest.mark.parametrize('order, words', [((2, 1, 0), 'has red and blue swapped'),
+                                          ((1, 2, 0), 'has its channels in another order')])
+def test_channels_in_another_order(order: tuple[int, ...], words: str) -> None:
+    for seed in range(5):
+        gt = cv2.GaussianBlur(photograph(192, 256, seed), (0, 0), 8)  # JPEG keeps its colours
+        lq = np.ascontiguousarray(imresize(gt, 1 / 4)[..., order])
+        assert difference(gt, lq, 4) == difference(gt, degraded(lq), 4) == words
+
+
+def test_other_colours() -> None:
+    gt = photograph(192, 256, 0)
+    lq = imresize(gt, 1 / 4)
+    assert difference(gt, cv2.cvtColor(cv2.cvtColor(lq, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), 4) == 'is grey'
+    assert difference(gt, np.dstack([255 - lq[..., 0], lq[..., 1:]]), 4) == 'has other colours'
+    assert difference(gt, np.clip(lq * [1.1, 1, 0.9], 0, 255).astype(np.uint8), 4) is None
+    grey = cv2.cvtColor(cv2.cvtColor(gt, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    assert difference(grey, imresize(grey, 1 / 4), 4) is None

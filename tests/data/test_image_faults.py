@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,8 +20,15 @@ from vapsr_arch.data.image_writing import check_fits, write_image
 from vapsr_arch.data.images import decode, read_as_it_is
 from vapsr_arch.errors import VapsrError
 
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+HEAD, TAGS = SRGB[:128], SRGB[132:]
+DAMAGED_PROFILES = {
+    'zeros': bytes(50), 'a byte': b'x', 'longer than it says': b'\0\0\0\x80' + b'x' * 500, 'letters': b'\0\0\1\0' + b'x' * 124,
+    'cut off': SRGB[:-20], 'with more behind': SRGB + bytes(40), 'no tags': HEAD + bytes(len(SRGB) - 128),
+    'too many tags': HEAD + b'\xff' * 4 + TAGS, 'a tag elsewhere': SRGB[:136] + b'\xff' * 4 + SRGB[140:]}
 
-@pytest.mark.parametrize('profile', [b'\0' * 50, b'\0\0\1\0' + b'x' * 124, b'\0\0\0\x80' + b'x' * 500, b'x'])
+
+@pytest.mark.parametrize('profile', DAMAGED_PROFILES.values(), ids=DAMAGED_PROFILES)
 @pytest.mark.parametrize('kind', ['png', 'jpeg', 'tiff', 'webp'])
 def test_a_damaged_profile_is_left_out(kind: str, profile: bytes, tmp_path: Path) -> None:
     Image.new('RGB', (8, 8), (9, 99, 199)).save(tmp_path / 'p.jpg', icc_profile=profile)
@@ -154,16 +162,70 @@ def test_a_second_page_that_is_damaged(missing: tuple[int, ...], byteorder: str,
             read(path)
 
 
-def test_memory_is_compared_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.new('RGB', (8, 8)).save(tmp_path / 'x.jpg')
+@pytest.mark.parametrize('progressive', [False, True])
+@pytest.mark.parametrize(('available', 'words'), [(2**30, r'65500x65500 pixels need .* GiB of memory, and 1\.0 GiB are free'),
+                                                  (2**50, r'is cut off: its \d+ bytes cannot hold 65500x65500 pixels')])
+def test_a_jpegs_header_is_looked_at_before_decoding(available: int, words: str, progressive: bool, tmp_path: Path,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new('RGB', (8, 8)).save(tmp_path / 'x.jpg', progressive=progressive)
     content = bytearray((tmp_path / 'x.jpg').read_bytes())
-    frame = content.index(b'\xff\xc0')
+    frame = content.index(b'\xff\xc2' if progressive else b'\xff\xc0')
     content[frame + 5:frame + 9] = struct.pack('>HH', 65500, 65500)
     (tmp_path / 'x.jpg').write_bytes(content)
-    monkeypatch.setattr('vapsr_arch.memory.available_memory', lambda: 2**30)
+    monkeypatch.setattr('vapsr_arch.memory.available_memory', lambda: available)
     for read in (read_image, read_header, read_as_it_is):
-        with pytest.raises(VapsrError, match=r'65500x65500 pixels need .* GiB of memory, and 1\.0 GiB are free'):
+        with pytest.raises(VapsrError, match=words):
             read(tmp_path / 'x.jpg')
+
+
+@pytest.mark.parametrize('progressive', [False, True])
+@pytest.mark.parametrize('mode', ['L', 'RGB'])
+def test_a_jpeg_of_one_colour_is_not_taken_for_cut_off(mode: str, progressive: bool) -> None:
+    buffer = io.BytesIO()
+    Image.new(mode, (2000, 2000)).save(buffer, 'jpeg', quality=1, optimize=True, progressive=progressive)
+    assert read_image('flat.jpg', buffer.getvalue()).pixels.shape[:2] == (2000, 2000)
+
+
+@pytest.mark.parametrize('filler', [b'', b'\xff\xd3'])
+def test_a_jpeg_with_a_gap_is_refused_in_silence(filler: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((80, 80), 50).save(buffer, 'jpeg')
+    content = buffer.getvalue()
+    middle = len(content) // 2
+    content = content[:middle] + (filler + content[middle + 100:] if filler else content[-2:])
+    for read in (lambda: read_image('gap.jpg', content), lambda: decode(content, 'gap.jpg')):
+        with pytest.raises(VapsrError, match=r'gap\.jpg cannot be read as an image: .*premature end of data segment'):
+            read()
+    assert capfd.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize(('mode', 'settings'), [('RGB', dict(subsampling=0)), ('RGB', dict(subsampling=1)), ('L', {}),
+                                                ('RGB', dict(subsampling=2)), ('RGB', dict(progressive=True))])
+def test_jpegs_are_decoded_as_opencv_decodes_them(mode: str, settings: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((61, 37), 50).convert(mode).rotate(30).save(buffer, 'jpeg', quality=80, **settings)
+    content = buffer.getvalue()
+    assert np.array_equal(decode(content, 'x.jpg'), cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR))
+
+
+@pytest.mark.parametrize(('bits', 'colours'), [(3, 2), (8, 9), (16, 3), (0, 0)])
+def test_a_png_of_no_known_kind_is_refused_in_silence(bits: int, colours: int, capfd: pytest.CaptureFixture[str]) -> None:
+    content = b'\x89PNG\r\n\x1a\n' + png_chunk(b'IHDR', struct.pack('>IIBBBBB', 4, 4, bits, colours, 0, 0, 0)) \
+        + png_chunk(b'IDAT', zlib.compress(bytes(99))) + png_chunk(b'IEND', b'')
+    for read in (lambda: read_image('x.png', content), lambda: decode(content, 'x.png')):
+        with pytest.raises(VapsrError, match=r'x\.png cannot be read as an image: its header is damaged$'):
+            read()
+    assert capfd.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize(('mode', 'size'), [('RGB', 2), ('RGBA', 6), ('L', 1), ('LA', 2)])
+def test_a_transparent_colour_that_is_damaged(mode: str, size: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / 'x.png'
+    Image.new(mode, (5, 4), 77).save(path)
+    with_png_chunks(path, png_chunk(b'tRNS', bytes(size)))
+    for read in (lambda: read_image(path).pixels[0, 0, 0], lambda: read_as_it_is(path).flat[-1]):
+        assert read() == 77
+    assert capfd.readouterr() == ('', '')
 
 
 @pytest.mark.parametrize('kind', [b'IDAT', b'tEXt', b'iCCP'])

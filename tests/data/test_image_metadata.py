@@ -59,6 +59,18 @@ def test_files_without_a_resolution_are_read_as_such(kind: str, tmp_path: Path) 
     assert read_image(tmp_path / 'x').resolution is None
 
 
+@pytest.mark.parametrize('across', [0, 2**31 - 1, 2**32 - 1])
+def test_a_resolution_that_cannot_be_is_left_out(across: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / 'x.png')
+    with_png_chunks(tmp_path / 'x.png', png_chunk(b'pHYs', struct.pack('>IIB', across, 5000, 1)))
+    Image.fromarray(PIXELS).save(tmp_path / 'x.bmp', dpi=(across % 2**31 * 0.0254, 127))
+    for name in ('x.png', 'x.bmp'):
+        read = read_image(tmp_path / name)
+        assert read.resolution is None
+        write_image(tmp_path / 'y.png', 'png', read)
+    assert capfd.readouterr() == ('', '')  # GLib has a line for it
+
+
 def test_training_images_have_no_resolution(tmp_path: Path) -> None:
     write_png(tmp_path / 'x.png', PIXELS)
     with Image.open(tmp_path / 'x.png') as image:

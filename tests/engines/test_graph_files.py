@@ -99,6 +99,7 @@ def test_data_beside_the_model_are_read(engine: str, model: Any) -> None:
 @pytest.mark.parametrize(('change', 'words'), [
     (lambda text: text[:-100], 'is not a model that OpenVINO can run'),
     (lambda text: '<!DOCTYPE x [<!ENTITY a "b">]>' + text, 'it has declarations'),
+    (lambda text: text.replace('<dim>3</dim>', '<dim>-3</dim>'), r'can run: dimension \(-3\) in node dim must be'),
     (lambda text: text.replace('type="Parameter"', 'type="ReadValue"'), 'it has 0 inputs and 1 outputs'),
     (lambda text: re.sub(r'offset="\d+"', 'offset="99999999"', text, count=1), 'a.bin beside it is shorter than it says')])
 def test_a_faulty_openvino_file_is_refused(change: Callable[[str], str], words: str, model: Any) -> None:

@@ -149,6 +149,7 @@ def test_a_tilde_is_the_home_folder(files: Callable[..., None], tmp_path: Path, 
     files('a.png')
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     assert _names('a.png', out='~/x') == {'a.png': str(tmp_path / 'home/x/a.png')}
+    assert _names('a.png', out='~nobody at all/x') == {'a.png': '~nobody at all/x/a.png'}
 
 
 def test_shards_share_the_images_whatever_their_order() -> None:

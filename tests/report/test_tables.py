@@ -42,6 +42,11 @@ def test_published_figures_stand_beside_the_measured_ones(benchmark: Benchmark) 
     assert bicubic['Set5_psnr_published'] == ''
 
 
+def test_names_end_no_cell_and_begin_no_tag(benchmark: Benchmark) -> None:
+    benchmark.rows[0] = Row('<!--<script>|', 4, scores=benchmark.rows[0].scores)
+    assert r'| \<!--\<script>\| |  |  |  | 28.43 / 0.8111 |  |  |' in markdown([benchmark]).splitlines()
+
+
 def test_the_table_says_the_conditions(benchmark: Benchmark) -> None:
     assert ('Some CPU (AVX2), 1 core, 2 threads; torch 2, BasicSR 1, Python 3. Sets: psnr (type calculate_psnr, crop_border 4, '
             'test_y_channel True) / ssim (') in markdown([benchmark])

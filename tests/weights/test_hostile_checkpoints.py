@@ -146,6 +146,18 @@ def test_other_files() -> None:
     assert 'its header is larger than that of any checkpoint' in refused('header.pth')
 
 
+@pytest.mark.parametrize(('wrap', 'name'), [
+    (lambda network: network, 'vapsr_arch.archs.vapsr_arch.VapSR'),
+    (lambda network: {'epoch': 3, 'model': network}, 'vapsr_arch.archs.vapsr_arch.VapSR'),
+    (torch.nn.DataParallel, 'torch.nn.parallel.data_parallel.DataParallel')])
+def test_a_whole_network_is_named_as_one(wrap: Callable[[torch.nn.Module], Any], name: str) -> None:
+    network = VapSR(scale=2, num_feat=8, num_block=1, d_atten=16)
+    torch.save(wrap(network), 'w.pth')
+    assert refused('w.pth') == (
+        f'w.pth holds a whole network as a Python object ({name}), which is not loaded because it can run code: save its '
+        f'weights with torch.save(network.state_dict(), ...) where it was made')
+
+
 def test_a_network_far_larger_than_its_file_is_not_built() -> None:
     """One wide layer would have spandrel build 4 GiB here; what a relative position takes grows with its fourth power."""
     from vapsr_arch.torchvision_operators import define_torchvision_operators

@@ -1,6 +1,8 @@
 """The `vapsr` command. Modules here import nothing heavy, so that `vapsr --help` answers at once."""
 
 import errno
+import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -17,6 +19,8 @@ from vapsr_arch.cli.train import train
 from vapsr_arch.cli.upscale import upscale
 from vapsr_arch.cli.web_app import web_app
 from vapsr_arch.errors import VapsrError
+
+_HOME = re.compile(r'(--[\w-]+=)?(~.*)', re.DOTALL)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help='VapSR: efficient image super-resolution through BasicSR.')
@@ -43,6 +47,12 @@ def _common(version: Annotated[bool, typer.Option('--version', callback=_print_v
     pass
 
 
+def _with_home(argument: str) -> str:
+    """An argument whose value may begin with `~`, as shells leave it in `--out=~/x` and within quotation marks."""
+    found = _HOME.fullmatch(argument)
+    return (found[1] or '') + os.path.expanduser(found[2]) if found else argument
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0, 1 for bad input, 2 for faults in options or arguments.
 
@@ -50,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: The arguments after the program's name; None for the process's own.
     """
     try:
-        app(None if arguments is None else list(arguments), prog_name='vapsr')
+        app([_with_home(argument) for argument in (sys.argv[1:] if arguments is None else arguments)], prog_name='vapsr')
     except VapsrError as error:
         print(f'Error: {error}', file=sys.stderr)
         sys.exit(error.exit_code)

@@ -9,13 +9,15 @@ from PIL import Image
 
 from vapsr_arch.data import image_metadata, image_tiff
 from vapsr_arch.data.image_netpbm import DeepNetpbm
-from vapsr_arch.data.image_opening import PILLOW_MODES, TYPES, Opened, opened_image, vips_reason
+from vapsr_arch.data.image_opening import PILLOW_MODES, TYPES, Opened, opened_image, vips_reason, vips_warning
 from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.errors import VapsrError
 
 # EXIF orientation: whether height and width are swapped, then the axes that are reversed.
 _ORIENTATIONS = {1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,)),
                  5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
+_LARGEST_RESOLUTION = 1e6  # pixels per millimetre; libvips takes no more
+_JPEG_GAP = 'premature end of data segment'
 _used_in: set[int] = set()  # the processes in which libvips has threads: this one, or what this one was forked from
 
 
@@ -131,7 +133,7 @@ def _read(opened: Opened, path: str | os.PathLike) -> ImageData:
         pixels = np.asarray(image)
         across, down = opened.image.info.get('dpi', (0, 0))
         return ImageData(np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[..., None]),
-                         resolution=(across / 25.4, down / 25.4) if across > 0 and down > 0 else None)
+                         resolution=_possible(across / 25.4, down / 25.4))
     image, notes, icc = opened.image, [], None
     if image.get_typeof('icc-profile-data'):
         icc = image.get('icc-profile-data')
@@ -163,7 +165,11 @@ def _resolution(opened: Opened) -> tuple[float, float] | None:
     unit = image.get('resolution-unit') if image.get_typeof('resolution-unit') else None
     if unit not in ('in', 'cm') and not (opened.kind == 'png' and image_metadata.png_has_resolution(opened.file)):
         return None
-    return (image.xres, image.yres) if image.xres > 0 and image.yres > 0 else None
+    return _possible(image.xres, image.yres)
+
+
+def _possible(across: float, down: float) -> tuple[float, float] | None:
+    return (across, down) if all(0 < size <= _LARGEST_RESOLUTION for size in (across, down)) else None
 
 
 def _converted(image: pyvips.Image, depth: int, path: str | os.PathLike) -> pyvips.Image:
@@ -183,6 +189,9 @@ def _pixels(image: pyvips.Image, path: str | os.PathLike) -> np.ndarray:
         raise VapsrError(f'{path} cannot be read as an image: {vips_reason(error)}') from None
     except MemoryError:
         raise VapsrError(f'{path}: there is not enough memory for {image.width}x{image.height} pixels') from None
+    # Of a JPEG, libvips takes a gap in the data for a mere warning, as those are that many cameras' files cause.
+    if reason := vips_warning(_JPEG_GAP):
+        raise VapsrError(f'{path} cannot be read as an image: {reason}')
     return pixels.reshape(image.height, image.width, image.bands)
 
 

@@ -15,6 +15,7 @@ _COLOUR_CHUNKS = ('gAMA', 'cHRM', 'sRGB', 'cICP', 'sBIT', 'mDCV', 'cLLI')
 # Namespaces, and a property, of XMP that is about parts of its file which are not kept: depth, gain maps, films, more XMP.
 _FOREIGN_XMP = (b'http://ns.google.com/photos/', b'http://ns.adobe.com/hdr-gain-map/', b'http://ns.apple.com/HDRGainMap/',
                 b'xmpNote:HasExtendedXMP')
+_ICC_TAGS = 132  # where the table of an ICC profile's tags begins, after their number
 _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>))[2-8]')
 _XMP_WIDTH = re.compile(rb'((?:tiff:ImageWidth|exif:PixelXDimension)(?:\s*=\s*["\']|>))\d+')
 _XMP_HEIGHT = re.compile(rb'((?:tiff:ImageLength|exif:PixelYDimension)(?:\s*=\s*["\']|>))\d+')
@@ -73,13 +74,20 @@ def icc_fault(profile: bytes, channels: int) -> str | None:
         profile: The profile's bytes.
         channels: The image's, alpha included.
     """
-    if len(profile) < 128 or int.from_bytes(profile[:4], 'big') != len(profile):
+    if len(profile) < _ICC_TAGS or int.from_bytes(profile[:4], 'big') != len(profile):
         return 'is damaged'
+    size_of_table = 12 * int.from_bytes(profile[_ICC_TAGS - 4:_ICC_TAGS], 'big')
+    table = profile[_ICC_TAGS:_ICC_TAGS + size_of_table]
+    if len(table) < size_of_table or any(start + size > len(profile) for start, size in struct.iter_unpack('>4xII', table)):
+        return 'is damaged'  # libpng would refuse it, LittleCMS does without such a tag
+    wanted = 'GRAY' if channels < 3 else 'RGB'
     try:
-        space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = opened.profile.xcolor_space.strip()
+        if space == wanted:
+            ImageCms.buildTransform(opened, ImageCms.createProfile('sRGB'), 'L' if wanted == 'GRAY' else 'RGB', 'RGB')
     except (OSError, ImageCms.PyCMSError, ValueError, TypeError):
         return 'is damaged'
-    wanted = 'GRAY' if channels < 3 else 'RGB'
     return None if space == wanted else f'is for {space}, not {wanted}'
 
 
@@ -117,4 +125,3 @@ def remove_png_resolution(content: BinaryIO) -> None:
 def colour_chunks(content: BinaryIO) -> list[str]:
     """The names of the chunks that say what the colours of a PNG mean, but for its ICC profile."""
     return [name for name, _ in png_chunks(content) if name in _COLOUR_CHUNKS]
-

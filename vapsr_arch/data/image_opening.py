@@ -20,6 +20,7 @@ from vapsr_arch.memory import check_memory
 Image.MAX_IMAGE_PIXELS = None  # Pillow's limit refuses honest panoramas: sizes are compared with the memory, here
 
 _KINDS = {'jpegload': 'jpeg', 'pngload': 'png', 'webpload': 'webp', 'tiffload': 'tiff', 'heifload': 'avif'}
+_JPEG_PIXELS_A_BYTE = 512  # at most: of every 64 pixels there is at least one bit
 _TIFF = (b'II', b'MM')
 PILLOW_MODES = {'1': 'L', 'L': 'L', 'P': 'RGB', 'RGB': 'RGB', 'RGBA': 'RGBA'}
 TYPES = {'uchar': np.uint8, 'ushort': np.uint16}
@@ -46,6 +47,12 @@ def vips_reason(error: pyvips.Error) -> str:
     """The first thing that libvips complains of."""
     lines = [line.strip() for line in str(error.detail or error).splitlines() if line.strip()]
     return lines[0] if lines else 'no reason is given'
+
+
+def vips_warning(text: str) -> str | None:
+    """The warning with this text among those of libvips since an image was opened; None if there is none."""
+    lines = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors='replace').splitlines()
+    return next((line for line in lines if text in line), None)
 
 
 def opened_image(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) -> Opened:
@@ -80,6 +87,8 @@ def opened_image(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) 
             raise VapsrError(f'{path} is not an image, or of an unknown format') from None
         if start[:2] in _TIFF:
             _check_tiff(file, path)  # which knows a better reason
+        if 'unable to call' in reason:
+            reason = 'its header is damaged'
         raise VapsrError(f'{path} cannot be read as an image: {reason}') from None
     if kind is None:
         raise VapsrError(f'{path} is a {foreign_format(start) or image.get("vips-loader")} file: take {", ".join(FORMATS)}')
@@ -97,6 +106,8 @@ def opened_image(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) 
     # A progressive JPEG's coefficients are all kept until its last byte.
     progressive = 2 if kind == 'jpeg' and image.get_typeof('interlaced') else 0
     check_memory(image.height, image.width, image.bands * (TYPES[image.format]().itemsize + progressive), path)
+    if kind == 'jpeg' and image.width * image.height > _JPEG_PIXELS_A_BYTE * (size := file.seek(0, os.SEEK_END)):
+        raise VapsrError(f'{path} is cut off: its {size} bytes cannot hold {image.width}x{image.height} pixels')
     orientation = image.get('orientation') if image.get_typeof('orientation') else 1
     return Opened(kind, image, file, orientation if 1 <= orientation <= 8 else 1)
 

@@ -1,7 +1,7 @@
 """Decoding images in another process, for a process that was forked from one in which libvips has threads.
 
 libvips believes that it has these threads in the fork too, and waits for them for ever. The processes that load training images
-are such forks; PNG and JPEG, which OpenCV decodes for them, do not come here.
+are such forks; PNG, which OpenCV decodes for them, does not come here.
 """
 
 import os

@@ -1,6 +1,5 @@
 """Images as training and the data tools take them: pixels as OpenCV has them, BGR."""
 
-import io
 import os
 import struct
 import zlib
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from vapsr_arch.data.image_files import Header, is_usable, read_image
 from vapsr_arch.data.image_process import ImageProcess
@@ -17,13 +15,14 @@ from vapsr_arch.errors import VapsrError
 from vapsr_arch.memory import check_memory
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is reported once, by us
-_PNG_START, _JPEG_START = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'
+_PNG_START = b'\x89PNG\r\n\x1a\n'
+_PNG_BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # a sample, by the kind of colours
 
 
 def decode(content: bytes | None, name: str | os.PathLike, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """Decodes an image file's bytes.
 
-    OpenCV decodes PNG and JPEG, which it does at once and in every process; `read_image`, or another process by it, all else.
+    OpenCV decodes PNG, which it does at once and in every process; `read_image`, or another process by it, all else.
 
     Args:
         content: The file's bytes; None stands for a record that is not there.
@@ -56,25 +55,17 @@ def _damaged(name: str | os.PathLike) -> VapsrError:
 
 
 def _for_opencv(content: bytes, name: str | os.PathLike) -> bytes | None:
-    """The bytes of a PNG, or of a JPEG that is not CMYK, for OpenCV to decode as they are meant; None for others.
+    """The bytes of a PNG for OpenCV to decode as they are meant; None for others, and where the reader names what is wrong.
 
     Raises:
-        VapsrError: The image is larger than the memory, or a PNG that is damaged: libpng would say so on stderr.
+        VapsrError: The image is larger than the memory, or damaged: libpng would say so on stderr.
     """
-    if content.startswith(_JPEG_START):
-        try:
-            with Image.open(io.BytesIO(content), formats=('JPEG',)) as image:
-                (width, height), is_for_opencv = image.size, image.mode in ('L', 'RGB')
-        except Exception:  # a damaged file can make Pillow raise anything: the reader says what is wrong
-            return None
-        check_memory(height, width, 9, name)  # pixels, and the coefficients of a progressive file
-        return content if is_for_opencv else None
     if not content.startswith(_PNG_START) or len(content) < 33:
         return None
-    width, height = struct.unpack('>II', content[16:24])
-    if not 0 < width < 2**31 or not 0 < height < 2**31 or b'acTL' in content[33:4096]:
+    width, height, bits, colours = struct.unpack('>IIBB', content[16:26])
+    if not 0 < width < 2**31 or not 0 < height < 2**31 or bits not in _PNG_BITS.get(colours, ()) or b'acTL' in content[33:4096]:
         return None
-    check_memory(height, width, 8 if content[24] == 16 else 4, name)
+    check_memory(height, width, 8 if bits == 16 else 4, name)
     needed = _needed_chunks(content)
     if needed is None:
         raise _damaged(name)
@@ -97,7 +88,7 @@ def _needed_chunks(content: bytes) -> bytes | None:
         is_critical = kind[:1].isupper()
         if is_critical and zlib.crc32(view[place + 4:end - 4]) != int.from_bytes(view[end - 4:end], 'big'):
             return None
-        if is_critical or kind in (b'tRNS', b'eXIf'):
+        if is_critical or kind == b'eXIf':
             needed.append(view[place:end])
         place = end
     return b''.join(needed)

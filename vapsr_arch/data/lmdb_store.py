@@ -158,7 +158,9 @@ def make_lmdb(folders: Sequence[Path], out: Path, workers: int | None = None, fo
             if shapes:
                 _write(temporary, recipe, shapes)
                 replace_folder(temporary, out)
-        except (lmdb.Error, OSError) as error:
+        except lmdb.Error as error:  # of a full disk it says that there was an error of input or output
+            raise VapsrError(f'{out} cannot be written: {error}: is the disk full?') from None
+        except OSError as error:
             raise VapsrError(f'{out} cannot be written: {error}') from None
         finally:  # it is of the LMDB's size, and hidden; it may be what was at the LMDB's place before
             _remove(temporary)

@@ -81,7 +81,7 @@ def to_tensor(image: np.ndarray, opt: dict[str, Any]) -> torch.Tensor:
 
 
 class PairedDataset(Dataset, ABC):
-    """LR and HR pairs, wherever they come from; `_read` and `__len__` are the subclass's.
+    """LR and HR pairs, wherever they come from; `_read`, `lq_outline` and `__len__` are the subclass's.
 
     Args:
         opt: `scale`, `phase`; optionally `color`, `mean` and `std`; for training `gt_size` (HR pixels), `use_hflip`,
@@ -99,6 +99,10 @@ class PairedDataset(Dataset, ABC):
     @abstractmethod
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray, str, str]:
         """HR and LR images, H x W x 3, uint8, BGR, and their paths."""
+
+    @abstractmethod
+    def lq_outline(self, index: int) -> tuple[str, int, int]:
+        """The path, or the name, of an LR image, its height and its width."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         gt, lq, gt_path, lq_path = self._read(index)

@@ -69,7 +69,7 @@ def _check_onnx(path: Path) -> None:
             raise _Unfit('it is larger than 2 GiB')
         model = onnx.load_model_from_string(path.read_bytes())
     except (google.protobuf.message.DecodeError, ValueError, OSError, RecursionError) as error:
-        raise _Unfit(_first_line(error)) from None
+        raise _Unfit(first_line(error)) from None
     graph = model.graph
     initial = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in initial]
@@ -83,7 +83,7 @@ def _check_onnx(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path))
     except Exception as error:  # the checker has several kinds, and so has the reader within it
-        raise _Unfit(_first_line(error)) from None
+        raise _Unfit(first_line(error)) from None
 
 
 def _check_external(model: Any, folder: Path) -> None:
@@ -134,7 +134,7 @@ def _check_xml(path: Path) -> None:
         root = ElementTree.fromstring(text)
         size = weights.stat().st_size if weights.is_file() else 0
     except (ElementTree.ParseError, OSError, ValueError, LookupError, RecursionError) as error:
-        raise _Unfit(_first_line(error)) from None
+        raise _Unfit(first_line(error)) from None
     kinds = [layer.get('type') for layer in root.iterfind('./layers/layer')]
     inputs, outputs = kinds.count('Parameter'), kinds.count('Result')
     if (inputs, outputs) != (1, 1):
@@ -145,5 +145,7 @@ def _check_xml(path: Path) -> None:
             raise _Unfit(f'{weights.name} beside it is shorter than it says, or missing')
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition('\n')[0]
+def first_line(error: Exception) -> str:
+    """The first line of an error that says something; OpenVINO says where in its source the error was first."""
+    lines = str(error).strip().splitlines()
+    return next((line for line in lines if not line.startswith('Exception from ')), lines[0] if lines else '')

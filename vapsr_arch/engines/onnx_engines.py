@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vapsr_arch.archs.common.checks import check_input
-from vapsr_arch.engines.graph_files import KEYS, check_graph, numbers_of
+from vapsr_arch.engines.graph_files import KEYS, check_graph, first_line, numbers_of
 from vapsr_arch.errors import VapsrError
 
 PROBE = 64  # height and width of the image that shows a third-party model's scale
@@ -39,7 +39,7 @@ class _OnnxEngine:
             self.run = self.MODEL(model, precision)
             shape, metadata = self.run.facts()
         except Exception as error:  # each runtime has its own kinds of error
-            raise VapsrError(f'{self.name} is not a model that {self.NAME} can run: {_first_line(error)}') from None
+            raise VapsrError(f'{self.name} is not a model that {self.NAME} can run: {first_line(error)}') from None
         if len(shape) != 4 or not isinstance(shape[1], int):
             raise VapsrError(f'{self.name} does not take one batch of images, N x C x H x W, but {list(shape)}')
         if isinstance(shape[2], int) or isinstance(shape[3], int):
@@ -57,7 +57,7 @@ class _OnnxEngine:
         try:
             shape = self.run(np.zeros((1, self.num_in_ch, side, side), np.float32)).shape
         except Exception as error:
-            raise VapsrError(f'{self.name} does not upscale an image of {side}x{side} pixels: {_first_line(error)}') from None
+            raise VapsrError(f'{self.name} does not upscale an image of {side}x{side} pixels: {first_line(error)}') from None
         if len(shape) != 4 or shape[:2] != (1, self.num_in_ch):
             raise VapsrError(f'{self.name} makes {"x".join(map(str, shape))} of 1x{self.num_in_ch}x{side}x{side}: that is no '
                              f'image of {self.num_in_ch} channels')
@@ -150,7 +150,3 @@ def openvino_core() -> Any:
     """
     import openvino
     return openvino.Core()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition('\n')[0]

@@ -253,7 +253,7 @@ class Upscaler:
         if result.shape[1] != x.shape[1]:
             raise VapsrError(f'the network makes {result.shape[1]} channels of {x.shape[1]}')
         if not result.sum().isfinite():
-            raise VapsrError('the network\'s result is not finite: take --precision fp32')
+            raise VapsrError('the network\'s result is not finite: take --precision fp32, or other weights')
         result = result[:, :, :height * self.scale, :width * self.scale]
         return result if self.engine.num_in_ch == 3 else result.transpose(0, 1)
 

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from vapsr_arch.data.epochs import EpochPlan
+from vapsr_arch.data.paired_dataset import PairedDataset
 from vapsr_arch.data.sampler import SeededSampler
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.metrics.measure import check_size
 from vapsr_arch.models.run_files import newest_state, read_state
 from vapsr_arch.models.stopping import shield_worker
 
@@ -76,7 +78,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
     loader draws from a generator of its own: resuming does not change what the network draws.
 
     Raises:
-        VapsrError: The training images do not fill one batch.
+        VapsrError: The training images do not fill one batch, or an image is too small for a metric.
     """
     from basicsr.data import build_dataloader, build_dataset
 
@@ -92,6 +94,7 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
             train_sampler = SeededSampler(dataset, opt['world_size'], opt['rank'], ratio, seed[0])
             train_loader = build_dataloader(dataset, dataset_opt, sampler=train_sampler, **common)
         else:
+            check_measurable(dataset, opt)
             val_loaders.append(build_dataloader(dataset, dataset_opt, sampler=None, **common))
         logger.info(f'datasets.{phase}: {dataset_opt["name"]}, {len(dataset)} images')
 
@@ -112,6 +115,18 @@ def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> 
     logger.info(f'Training: {total_iter} iterations, {plan.whole} an epoch, batches of {train_loader.batch_size} on each of '
                 f'{opt["world_size"]} processes; from iteration {plan.iteration} on')
     return train_loader, train_sampler, val_loaders, plan.last_epoch(total_iter), total_iter
+
+
+def check_measurable(dataset: Any, opt: dict[str, Any]) -> None:
+    """Checks that the metrics can be calculated of each image of a set with HR images.
+
+    Raises:
+        VapsrError: One is too small.
+    """
+    metrics = opt.get('val', {}).get('metrics', {})
+    for index in range(len(dataset) if isinstance(dataset, PairedDataset) else 0):
+        name, height, width = dataset.lq_outline(index)
+        check_size(height * opt['scale'], width * opt['scale'], f'{name} upscaled by {opt["scale"]}', metrics)
 
 
 def put_batches(self: Any) -> None:

@@ -52,7 +52,8 @@ def make_exp_dirs(opt: dict[str, Any]) -> None:
     _leave_out_missing(opt)
     with logs.kept_for_file(opt):
         for dataset in opt['datasets'].values():
-            prepared[_dataset_key(dataset)] = basicsr.data.build_dataset(dataset)
+            built = prepared[_dataset_key(dataset)] = basicsr.data.build_dataset(dataset)
+            loaders.check_measurable(built, opt)
         prepared['model'] = basicsr.models.build_model(opt)
     folder = Path(opt['path']['results_root'])
     if shutil.disk_usage(next(parent for parent in folder.parents if parent.is_dir())).free < _ROOM_OF_A_TEST:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -96,7 +97,8 @@ def comparisons(benchmark: Benchmark) -> list[Comparison]:
 
 
 def _markdown_row(texts: Sequence[str]) -> str:
-    return f'| {" | ".join(text.replace("|", chr(92) + "|") for text in texts)} |'
+    """A row in which no name ends a cell or begins a tag."""
+    return ' | '.join(['', *(re.sub(r'([|<])', r'\\\1', text) for text in texts), '']).strip()
 
 
 def conditions(benchmark: Benchmark) -> str:

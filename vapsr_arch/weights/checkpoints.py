@@ -14,7 +14,17 @@ from vapsr_arch.errors import VapsrError
 from vapsr_arch.weights.allowance import Allowance
 from vapsr_arch.weights.stored_tensors import CodeFault, StrangeTensor, TorchFileFault
 from vapsr_arch.weights.torch_files import TorchFile, is_torch_file
-from vapsr_arch.weights.unwrapping import PARALLEL, Holder, asked_for, find_holders, is_tensor, namings, ordered, without_parallel
+from vapsr_arch.weights.unwrapping import (
+    PARALLEL,
+    Holder,
+    asked_for,
+    find_holders,
+    is_tensor,
+    namings,
+    ordered,
+    whole_network,
+    without_parallel,
+)
 
 _MAX_HEADER = 2**24  # bytes of a safetensors file's header; of a network with 10,000 tensors it has 2**20
 _GAPS = 10  # numbered layers without weights, such as activations, for each with weights
@@ -114,7 +124,7 @@ def read_weights(path: str | os.PathLike, param_key: str | None = None, fits: Fi
             candidates, depth = asked_for(holders, param_key)
         candidates = ordered(candidates, depth)
         if not candidates or not (param_key or len(candidates) == 1 or candidates[0].is_known):
-            raise VapsrError(f'{path} {_nothing(param_key, holders)}')
+            raise VapsrError(f'{path} {_nothing(param_key, holders, content)}')
         usual = [holder for holder in candidates if holder.is_known]
         tried = (usual or candidates) if not param_key else candidates
         holder, tensors, prefix = _best(path, tried, make, fits)
@@ -142,8 +152,13 @@ def _best(path: str | os.PathLike, holders: list[Holder], make: Callable[[Any], 
     return best
 
 
-def _nothing(param_key: str | None, holders: list[Holder]) -> str:
+def _nothing(param_key: str | None, holders: list[Holder], content: Any) -> str:
     """What to say of a file that does not have the weights asked for."""
+    network = None if holders else whole_network(content)
+    if network:
+        shown = ''.join(filter(str.isprintable, network))[:_SHOWN]
+        return (f'holds a whole network as a Python object ({shown}), which is not loaded because it can run code: save its '
+                f'weights with torch.save(network.state_dict(), ...) where it was made')
     keys = [holder.key for holder in holders if holder.key]
     what = f'has no weights under {param_key!r}' if param_key else 'has no weights under a known key'
     if keys:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vapsr_arch.weights.pickles import Made
 from vapsr_arch.weights.stored_tensors import StoredTensor, StrangeTensor
 
 # Keys and prefixes that projects put around a network's weights, without case and underscores; the first are taken first.
@@ -107,6 +108,16 @@ def find_holders(content: Any) -> list[Holder]:
             found.append(Holder(path, value))
     search(content, ())
     return found
+
+
+def whole_network(content: Any, depth: int = 0) -> str | None:
+    """The class of a network that was saved whole, as an object in place of its weights; None where there is none."""
+    if isinstance(content, Made):
+        is_network = isinstance(content.state, Mapping) and {'_parameters', '_modules'} <= content.state.keys()
+        return content.by.replace(' ', '.') if is_network else None
+    if not isinstance(content, Mapping) or depth > _MAX_DEPTH:
+        return None
+    return next(filter(None, (whole_network(value, depth + 1) for value in content.values())), None)
 
 
 def ordered(holders: list[Holder], depth: int = 0) -> list[Holder]:
