@@ -206,6 +206,15 @@ class Train(Section):
     """The loss on features of VGG, BasicSR's `PerceptualLoss`."""
 
 
+class Metric(Typed):
+    """A metric, with its arguments. These two are BasicSR's; others have more."""
+
+    crop_border: Annotated[int, Field(ge=0)] = None
+    """Pixels at each edge that are left out: the scale, in most papers."""
+    test_y_channel: bool = None
+    """Measure on Y of YCbCr, as MATLAB's `rgb2ycbcr` has it."""
+
+
 class Validation(Section):
     """How to validate and to test; may be left out."""
 
@@ -222,7 +231,7 @@ class Validation(Section):
     tile: Positive | None = None
     """Test in tiles of this many LR pixels a side, which takes less memory. The result is the same, but for float rounding. Not
     for networks whose output depends on the whole image: IMDN, RFDN, BSRN."""
-    metrics: dict[file_name(100), Typed] | None = None
+    metrics: dict[file_name(100), Metric] | None = None
     """Metrics by a name of your choice, such as `psnr: {type: calculate_psnr, crop_border: 4, test_y_channel: true}`. `better:
     lower` is for metrics of your own that are errors."""
 
