@@ -39,7 +39,8 @@ def test_bad_arguments_end_with_2(arguments: list[str], vapsr: Callable[..., Fin
     assert result.code == 2 and 'Traceback' not in result.err
 
 
-@pytest.mark.parametrize('arguments', [('data', 'lr', '~/none', 'out', '--scale', '2'), ('train', '--opt=~/none')])
+@pytest.mark.parametrize('arguments', [('data', 'lr', '~/none', 'out', '--scale', '2'), ('train', '--opt=~/none'),
+                                       ('upscale', '~/none', '-o', 'out')])
 def test_a_tilde_that_the_shell_left_is_the_home_folder(arguments: tuple[str, ...], vapsr: Callable[..., Finished],
                                                         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('HOME', str(tmp_path))

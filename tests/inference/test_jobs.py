@@ -145,13 +145,6 @@ def test_an_output_of_no_format_is_refused(files: Callable[..., None]) -> None:
         _names('a.png', out='out.gif')
 
 
-def test_a_tilde_is_the_home_folder(files: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files('a.png')
-    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
-    assert _names('a.png', out='~/x') == {'a.png': str(tmp_path / 'home/x/a.png')}
-    assert _names('a.png', out='~nobody at all/x') == {'a.png': '~nobody at all/x/a.png'}
-
-
 def test_shards_share_the_images_whatever_their_order() -> None:
     jobs = [Job(Path(f'{name}.png'), Path(f'out/{name}.png'), 'png') for name in 'gcabfed']
     shards = [shard_of(jobs[::-1] if number == 2 else jobs, number, 3) for number in (1, 2, 3)]

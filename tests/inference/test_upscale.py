@@ -42,6 +42,12 @@ def _names(folder: str = 'out') -> set[str]:
     return {str(path.relative_to(folder)) for path in Path(folder).rglob('*') if path.is_file()}
 
 
+def test_a_tilde_is_the_home_folder(folder: Path, upscale: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('HOME', str(folder / 'home'))
+    assert upscale('in', '-o', '~/x').code == 0 and upscale('in', '-o', '~nobody at all/x').code == 0
+    assert _names('home/x') == _names('~nobody at all/x') == {'0.png', '1.png'}
+
+
 def test_a_folder_with_good_and_bad_files(folder: Path, tiny_weights: Path, vapsr_process: Callable[..., Finished]) -> None:
     pixels = photograph(24, 30, 5)
     exif = Image.Exif()

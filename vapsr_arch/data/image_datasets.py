@@ -79,7 +79,7 @@ class CheckedPairedImageDataset(PairedDataset):
         pair = self.pairs[index]
         return _read_image(pair.gt, self.gt_lmdb), _read_image(pair.lq, self.lq_lmdb), pair.gt, pair.lq
 
-    def lq_outline(self, index: int) -> tuple[str, int, int]:
+    def lq_name_and_size(self, index: int) -> tuple[str, int, int]:
         """The path, or the name, of an LR image, its height and its width."""
         pair = self.pairs[index]
         return pair.lq, pair.lq_header.height, pair.lq_header.width

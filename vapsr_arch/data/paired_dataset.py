@@ -81,7 +81,7 @@ def to_tensor(image: np.ndarray, opt: dict[str, Any]) -> torch.Tensor:
 
 
 class PairedDataset(Dataset, ABC):
-    """LR and HR pairs, wherever they come from; `_read`, `lq_outline` and `__len__` are the subclass's.
+    """LR and HR pairs, wherever they come from; `_read`, `lq_name_and_size` and `__len__` are the subclass's.
 
     Args:
         opt: `scale`, `phase`; optionally `color`, `mean` and `std`; for training `gt_size` (HR pixels), `use_hflip`,
@@ -101,7 +101,7 @@ class PairedDataset(Dataset, ABC):
         """HR and LR images, H x W x 3, uint8, BGR, and their paths."""
 
     @abstractmethod
-    def lq_outline(self, index: int) -> tuple[str, int, int]:
+    def lq_name_and_size(self, index: int) -> tuple[str, int, int]:
         """The path, or the name, of an LR image, its height and its width."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class PairedPackDataset(PairedDataset):
                 raise VapsrError(f'{self.gt.name(position)} of {self.gt.path}, {height}x{width} (height x width), {fault}')
         get_root_logger().info(f'{self.opt["name"]}: {len(self)} pairs of {self.gt.path} and {self.lq.path}')
 
-    def lq_outline(self, index: int) -> tuple[str, int, int]:
+    def lq_name_and_size(self, index: int) -> tuple[str, int, int]:
         """The name of an LR image, its height and its width."""
         partner = int(self.partners[index])
         return self.lq.name(partner), *self.lq.shape(partner)

@@ -43,7 +43,6 @@ def plan_jobs(inputs: Sequence[str], out: Path, recursive: bool = False, suffix:
         VapsrError: An input is not there, has no image or an unknown suffix; two inputs would have the same output; an
             output would overwrite an input.
     """
-    inputs, out = [os.path.expanduser(given) for given in inputs], Path(os.path.expanduser(out))
     is_a_file = Path(inputs[0]).is_file()
     found = (pair for given in inputs for pair in _found(given, out, recursive))
     sources = dict({os.path.abspath(source): (source, place) for source, place in found}.values())  # each once

@@ -125,7 +125,7 @@ def check_measurable(dataset: Any, opt: dict[str, Any]) -> None:
     """
     metrics = opt.get('val', {}).get('metrics', {})
     for index in range(len(dataset) if isinstance(dataset, PairedDataset) else 0):
-        name, height, width = dataset.lq_outline(index)
+        name, height, width = dataset.lq_name_and_size(index)
         check_size(height * opt['scale'], width * opt['scale'], f'{name} upscaled by {opt["scale"]}', metrics)
 
 
