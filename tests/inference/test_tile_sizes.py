@@ -21,7 +21,7 @@ def test_windows_take_half_of_the_free_memory_at_most(free: int, side: int) -> N
 
 def test_windows_take_so_much_of_a_cpu_that_programs_beside_have_some() -> None:
     use = Use(taken=1000 * 100 * 100, free=64 * 2**30)
-    assert fitting_window(use, 100 * 100, torch.device('cpu')) == 1216  # 1216**2 * 1000 bytes are 1.38 GiB
+    assert fitting_window(use, 100 * 100, torch.device('cpu')) == 1024  # 1024**2 * 1000 bytes are 0.98 GiB
     assert fitting_window(use, 100 * 100, torch.device('cuda')) == 2048
 
 

@@ -41,7 +41,7 @@ class Upscaler:
         precision: What the network computes in.
         engine: What runs the network.
         tile: Pixels of the input that are upscaled at a time, of either side and without their halo; 'auto' for as many
-            as half of the free memory suffices for, or 1.5 GiB of a CPU's, up to 2048 with their halo, or for the whole
+            as half of the free memory suffices for, or 1 GiB of a CPU's, up to 2048 with their halo, or for the whole
             image where spandrel discourages tiles for the network. When memory runs out, the Upscaler continues with half
             as many, unless it is the whole image that is to be seen.
         halo: Pixels of the input that the network sees around a tile. 'full' for all that it looks at, so that tiling
