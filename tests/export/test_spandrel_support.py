@@ -1,6 +1,7 @@
 """The networks in spandrel: recognised by their weights, described rightly, and nothing else taken for one of them."""
 
 import contextlib
+import importlib
 import inspect
 import os
 import subprocess
@@ -219,3 +220,29 @@ def test_the_two_lines_suffice_in_a_new_process(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, '-c', lines], cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(REPOSITORY)},
                           capture_output=True, text=True)
     assert done.stdout == 'VapSR False\n', done.stderr
+
+
+@pytest.fixture
+def contributed(monkeypatch: pytest.MonkeyPatch) -> spandrel.Architecture:
+    """The architecture of `tools/spandrel`, where a pull request would put it."""
+    folder = REPOSITORY / 'tools/spandrel/libs/spandrel/spandrel/architectures'
+    monkeypatch.setattr(spandrel.architectures, '__path__', [*spandrel.architectures.__path__, str(folder)])
+    return importlib.import_module('spandrel.architectures.VapSR').VapSRArch()
+
+
+@pytest.mark.parametrize(('name', 'arguments'), SMALL, ids=ids)
+def test_the_contribution_to_spandrel_agrees(name: str, arguments: dict[str, Any], contributed: spandrel.Architecture) -> None:
+    """It detects VapSR, and nothing else, and computes the same with torch alone."""
+    network = random_network(name, **arguments)
+    assert contributed.detect(network.state_dict()) == (name == 'VapSR')
+    if name != 'VapSR':
+        return
+    loaded = contributed.load(network.state_dict())
+    image = torch.rand(1, network.num_in_ch, 16, 20)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.model.eval()(image), network(image), rtol=1e-5, atol=1e-5)
+    assert loaded.scale == network.scale and loaded.purpose == ('SR' if network.scale > 1 else 'Restoration')
+
+
+def test_the_contribution_takes_no_network_of_spandrel(contributed: spandrel.Architecture, own: dict[str, dict]) -> None:
+    assert len(own) > 20 and not [name for name, weights in own.items() if contributed.detect(weights)]
