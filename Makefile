@@ -8,7 +8,8 @@
 # make bench-files  how long upscaling takes from file to file beside the network alone; ten minutes on two idle cores
 # make bench-tiles  what upscaling in tiles changes; PHOTOGRAPHS=... names images; quarter of an hour for B100
 # make bench-weights  what the shipped weights are worth, as tables: colours, gradients, sets, JPEG; some ten minutes a file
-# make leaderboard  docs/leaderboard.md: every network with weights that can be had, measured; an hour on two idle cores
+# make leaderboard  docs/leaderboard.md: every network with weights that can be had, measured; an hour on two idle cores;
+#                   REPOSITORIES=DIR takes code and checkpoints from clones
 # make bench-data  what the data tools cost, beside BasicSR's; needs some 8 GB of temporary space
 VENV := .venv
 BIN := $(VENV)/bin
@@ -80,7 +81,7 @@ bench-weights: install
 	$(BIN)/python benchmarks/bench_weights.py
 
 leaderboard: install
-	$(BIN)/python benchmarks/leaderboard.py
+	$(BIN)/python benchmarks/leaderboard.py $(if $(REPOSITORIES),--repositories $(REPOSITORIES))
 
 bench-data: install
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/bench_data.py

@@ -4,10 +4,12 @@ python benchmarks/leaderboard.py [--repositories DIR]
 
 Run from the repository's root. Code and checkpoints of other repositories are downloaded to results/leaderboard/repositories,
 each checked against its sum, and the code is run; `--repositories DIR` takes them from clones, DIR/OWNER/NAME. What cannot be
-had, sets included, is left out, and the page says so. What is unchanged since the last run is not measured again.
+had, sets included, is left out, and the page says so; a page that would lose rows of docs/leaderboard.md goes to
+results/leaderboard instead. What this folder has of an earlier run, and is unchanged since, is not measured again.
 """
 
 import argparse
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -28,7 +30,7 @@ from vapsr_arch.report.benchmark import Benchmark, Wishes, read_benchmarks  # no
 from vapsr_arch.report.published import published  # noqa: E402
 from vapsr_arch.report.report import write_report  # noqa: E402
 from vapsr_arch.report.row import Row  # noqa: E402
-from vapsr_arch.report.tables import NOTES, conditions  # noqa: E402
+from vapsr_arch.report.tables import NOTES, measured_on  # noqa: E402
 
 OUT = Path('results/leaderboard')
 REPOSITORIES = OUT / 'repositories'
@@ -150,11 +152,11 @@ def _measured(benchmark: Benchmark, of: dict[str, Entry]) -> list[str]:
     sets = [name for name in SETS if name in benchmark.sets]
     is_timed = any(row.latency for row in benchmark.rows)
 
-    def key(row: Row) -> float:
-        return -row.scores.get(sets[-1], {}).get('psnr', 0)
+    def worse(row: Row) -> float:
+        return -row.scores.get(sets[-1], {}).get('psnr', 0) if sets else 0
 
     rows = []
-    for row in sorted(benchmark.rows, key=key):
+    for row in sorted(benchmark.rows, key=worse):
         entry = of.get(row.title)
         rows.append([
             row.title,
@@ -208,8 +210,13 @@ def page(benchmarks: list[Benchmark], of: dict[tuple[str, int], Entry], absent: 
     """docs/leaderboard.md."""
     lines = ['# Leaderboard of efficient super-resolution', '',
              '<!-- parse: it takes an hour -->', '```', 'make leaderboard', '```', '',
-             'measures every network here on the same images by the same rules, on one machine, and writes this page; nothing in '
-             'it is written by hand. [What the columns are](compare.md#what-the-columns-are).', '']
+             'This command measures every network here on the same images by the same rules, on one machine, and writes this '
+             'page; nothing in it is written by hand. The best PSNR on B100 comes first. '
+             '[What the columns are](compare.md#what-the-columns-are).', '',
+             'It needs the sets (`vapsr data fetch Set5 Set14 B100`), and downloads code and checkpoints; `make leaderboard '
+             'REPOSITORIES=DIR` takes them from clones, DIR/OWNER/NAME. In a fresh clone of this project it takes an hour; later '
+             'only what is new or changed is measured. Where rows of this page cannot be measured, the page stays, and what was '
+             'measured goes to results/leaderboard/leaderboard.md.', '']
     for benchmark in sorted(benchmarks, key=lambda one: -one.scale):
         titles = {name: entry for (name, scale), entry in of.items() if scale == benchmark.scale}
         images = sorted(OUT.glob(f'psnr_*{benchmark.suffix}.png'))
@@ -219,7 +226,7 @@ def page(benchmarks: list[Benchmark], of: dict[tuple[str, int], Entry], absent: 
                   f'### Checkpoints at x{benchmark.scale}, and what was published', '', *_beside_published(benchmark, titles)]
     if absent:
         lines += ['## Left out', '', *(f'- {sentence}' for sentence in absent), '']
-    lines += ['## How it is measured', '', conditions(benchmarks[-1]), '', *NOTES, '']
+    lines += ['## How it is measured', '', f'{measured_on(benchmarks[-1])}.', '', *NOTES, '']
     if untimed := [f'x{one.scale}' for one in benchmarks if not any(row.latency for row in one.rows)]:
         lines += [f'Latency and memory at {" and ".join(untimed)} were not measured: with an input of one size, they differ from '
                   f'those at another scale by the upsampling layers alone.', '']
@@ -231,8 +238,27 @@ def page(benchmarks: list[Benchmark], of: dict[tuple[str, int], Entry], absent: 
               '```yaml', '- name: Mine', '  code: my_network.py:MyNetwork', '  weights: my_network.pth', '```', '',
               '`options:` holds the arguments of the class, `scale:` another scale than 4. Files of a GitHub repository have '
               '`repository:`, with its commit under `repositories` and the files\' SHA-256 under `sums`. A class that takes '
-              'images in [0, 255] has `options: {img_range: 255}`. What is measured already is not measured again.', '']
+              'images in [0, 255] has `options: {img_range: 255}`.', '']
     return '\n'.join(lines)
+
+
+def _rows(text: str) -> set[tuple[str, str]]:
+    """The rows of a page that have figures of a set: scale and network."""
+    return {(scale, name) for scale, section in re.findall(r'^## (x\d+)$(.*?)(?=^##|\Z)', text, re.MULTILINE | re.DOTALL)
+            for name in re.findall(r'^\| ([^|]+) \|.* / 0\.\d{4} \|', section, re.MULTILINE)}
+
+
+def _write(text: str) -> Path:
+    """Writes the page and its plots: to docs, or to `OUT` where rows that are there would be lost."""
+    target = PAGE
+    if PAGE.is_file() and (lost := _rows(PAGE.read_text(encoding='utf-8')) - _rows(text)):
+        target = OUT / PAGE.name
+        print(f'{PAGE} stays: {len(lost)} of its rows could not be measured here, such as {" ".join(min(lost)[::-1])}')
+    for image in OUT.glob('psnr_*.png'):
+        shutil.copyfile(image, target.with_name(f'leaderboard_{image.name}'))
+    with written_whole(target) as temporary:
+        temporary.write_text(text, encoding='utf-8')
+    return target
 
 
 def main(clones: Path | None) -> None:
@@ -246,13 +272,9 @@ def main(clones: Path | None) -> None:
     for benchmark in benchmarks:
         benchmark.run()
     write_report(benchmarks)
-    for image in OUT.glob('psnr_*.png'):
-        shutil.copyfile(image, PAGE.with_name(f'leaderboard_{image.name}'))
     missing = [name for name in SETS if not all(name in benchmark.sets for benchmark in benchmarks)]
     absent += [f'{name}: its images are not under datasets/ (`vapsr data fetch {name}`)' for name in missing]
-    with written_whole(PAGE) as temporary:
-        temporary.write_text(page(benchmarks, of, absent), encoding='utf-8')
-    print(f'{PAGE} written')
+    print(f'{_write(page(benchmarks, of, absent))} written')
 
 
 if __name__ == '__main__':

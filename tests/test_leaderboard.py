@@ -1,6 +1,7 @@
 """`make leaderboard`: what it takes, what it leaves out, and what it writes."""
 
 import hashlib
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ import yaml
 from tests.conftest import REPOSITORY
 from tests.report.quick_benchmarks import benchmark_quickly
 from vapsr_arch.data.matlab_resize import imresize
+from vapsr_arch.errors import VapsrError
 
 NETWORK = '''
 import torch
@@ -100,6 +102,29 @@ def test_a_page_from_what_can_be_had(leaderboard: ModuleType, project: Path, mon
     assert 'Set14: its images are not under datasets/' in page and 'Other, x4: ' in page
     for plot in ('leaderboard_psnr_latency_x4.png', 'leaderboard_psnr_parameters_x2.png'):
         assert f'({plot})' in page and (project / 'docs' / plot).stat().st_size
+
+    # Without the clones three rows are lost, bicubic at x2 with them: what is published stays.
+    monkeypatch.setattr(leaderboard, 'download', lambda source, path: (_ for _ in ()).throw(VapsrError('no network')))
+    shutil.rmtree(project / 'results/leaderboard/repositories')
+    leaderboard.main(None)
+    assert 'docs/leaderboard.md stays: 3 of its rows could not be measured here, such as Theirs x2' in capsys.readouterr().out
+    assert (project / 'docs/leaderboard.md').read_text() == page
+    other = (project / 'results/leaderboard/leaderboard.md').read_text()
+    assert '| Mine |' in other and '| Theirs |' not in other and 'Theirs, x4: no network' in other
+    assert (project / 'results/leaderboard/leaderboard_psnr_parameters_x4.png').is_file()
+
+
+def test_a_scale_without_a_set_has_its_costs(leaderboard: ModuleType, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(project / 'datasets/Set5/LR_bicubic/X2')
+    torch.save({'weight': torch.ones(1)}, project / 'network.pth')
+    (project / 'leaderboard.yml').write_text(yaml.safe_dump({'networks': [
+        {'name': f'Mine{scale}', 'scale': scale, 'code': 'network.py:Repeat', 'weights': 'network.pth',
+         'options': {'upscale': scale, 'img_range': 255}} for scale in (4, 2)]}))
+    monkeypatch.setattr(leaderboard, 'DATA', project / 'leaderboard.yml')
+    benchmark_quickly(monkeypatch)
+    leaderboard.main(None)
+    page = (project / 'docs/leaderboard.md').read_text()
+    assert '| Mine4 |' in page and '| Mine2 |' in page and '- Set5: its images are not under datasets/' in page
 
 
 def test_files_of_a_repository_are_downloaded_once_and_checked(leaderboard: ModuleType, project: Path,

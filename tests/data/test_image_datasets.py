@@ -92,7 +92,7 @@ def test_stray_files_are_passed_over_with_a_warning(test_options: Callable[..., 
     (HR / 'notes.txt').touch()
     (LR / '.DS_Store').touch()
     result = vapsr('test', '-opt', test_options())
-    assert result.code == 0 and 'datasets/photos/HR: skipped, not images: notes.txt' in result.err
+    assert result.code == 0 and 'datasets/photos/HR: skipped, of no format that is read: notes.txt' in result.err
 
 
 def test_16_bit_and_alpha_say_what_is_done(test_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:

@@ -115,7 +115,7 @@ def test_inputs_that_are_not_there(given: str, message: str, files: Callable[...
 def test_what_is_skipped_is_counted_and_named(files: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     files('in/a.png', 'in/b.gif', 'in/c.heic', 'in/.hidden', 'in/.cache/d.png', 'in/e.JFIF', 'in/f.jpe')
     assert _names('in', recursive=True) == {f'in/{name}': f'out/{name}' for name in ('a.png', 'e.JFIF', 'f.jpe')}
-    assert capsys.readouterr().err == 'in: 2 files are skipped, not images: b.gif, c.heic\n'
+    assert capsys.readouterr().err == 'in: 2 files are skipped, of no format that is read: b.gif, c.heic\n'
 
 
 def test_folders_that_are_skipped_are_named(files: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,7 +127,7 @@ def test_folders_that_are_skipped_are_named(files: Callable[..., None], capsys: 
 def test_one_that_is_skipped(files: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     files('in/a.png', 'in/notes.txt', 'in/2024/b.png')
     assert _names('in') == {'in/a.png': 'out/a.png'}
-    assert capsys.readouterr().err == ('in: 1 file is skipped, not an image: notes.txt\n'
+    assert capsys.readouterr().err == ('in: 1 file is skipped, of no format that is read: notes.txt\n'
                                        'in: 1 folder within it is skipped: 2024; -r searches folders within folders, too\n')
 
 

@@ -59,10 +59,13 @@ def upscale(
     tile_size, halo_size = _number(tile, '--tile', 16, ('auto',)), _number(halo, '--halo', 0, ('auto', 'full'))
     part = _shard(shard) if shard else None
     from vapsr_arch.inference.jobs import plan_jobs, shard_of
+    from vapsr_arch.weights.names import find_weights
     jobs = plan_jobs(inputs, out, recursive, suffix, kind)
     if part:
         count, jobs = len(jobs), shard_of(jobs, *part)
         print(f'shard {shard}: {len(jobs)} of {count} images', file=sys.stderr)
+    if weights and not opt:
+        find_weights(weights)  # also where nothing is left to do
     wanted = [job for job in jobs if force or not job.output.exists()]
     if len(wanted) < len(jobs):
         print(f'{len(jobs) - len(wanted)} of {len(jobs)} outputs exist already and are kept; --force overwrites them',

@@ -31,8 +31,9 @@ def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
 
 
 def skipped_files(folder: str | os.PathLike, files: Sequence[Path]) -> str:
-    """A line that says how many files of a folder are skipped as no images, and names the first of them."""
-    what = '1 file is skipped, not an image' if len(files) == 1 else f'{len(files)} files are skipped, not images'
+    """A line that says how many files of a folder are skipped as of no format that is read, and names the first of them."""
+    what = '1 file is skipped, of no format that is read' if len(files) == 1 else (
+        f'{len(files)} files are skipped, of no format that is read')
     return f'{folder}: {what}: {_names(files)}'
 
 

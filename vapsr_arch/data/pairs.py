@@ -34,7 +34,7 @@ def _by_stem(folder: str) -> dict[str, Path]:
     """A folder's images by name without suffix, in the order of their names; other files are skipped with a warning."""
     images, others = split_images(folder)
     if others:
-        _LOG.warning(f'{folder}: skipped, not images: {", ".join(path.name for path in others[:5])}'
+        _LOG.warning(f'{folder}: skipped, of no format that is read: {", ".join(path.name for path in others[:5])}'
                                   f'{f" and {len(others) - 5} more" if len(others) > 5 else ""}')
     twice = [stem for stem, count in Counter(path.stem for path in images).items() if count > 1]
     if twice:

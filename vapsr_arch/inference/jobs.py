@@ -106,7 +106,9 @@ def _found(given: str, out: Path, recursive: bool) -> Iterator[tuple[Path, Path]
 def _job(source: Path, output: Path, suffix: str, kind: str | None) -> Job:
     ending = FORMATS[kind] if kind else source.suffix
     if not kind and ending.lower() not in OUTPUT_SUFFIXES:
-        raise VapsrError(f'{source}: its suffix names no format that is written: give --format ({", ".join(FORMATS)})')
+        what = ending or 'a name without suffix'
+        raise VapsrError(f'{source}: {what} names no format that is written: if this is an image, give --format '
+                         f'({", ".join(FORMATS)})')
     name = f'{output.stem}{suffix}{ending}'
     if len(os.fsencode(name)) > _LONGEST_NAME:
         raise VapsrError(f'{source}: its output\'s name would be longer than {_LONGEST_NAME} bytes: rename it, or give a shorter '

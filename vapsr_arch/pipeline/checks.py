@@ -18,6 +18,7 @@ from vapsr_arch.pipeline.registration import REPLACEMENTS, registered
 from vapsr_arch.pipeline.repositories import is_pips
 
 _WIDEST = 1024  # features, blocks and whatever else the networks of this package count
+_OWN = '; one of your own comes by plugins:'
 
 
 def _argument_faults(function: Callable, arguments: dict[str, Any], given: set[str], also: set[str]) -> Iterator[str]:
@@ -94,13 +95,14 @@ def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
     faults = []
     for key, name, known in _named(options):
         if name not in known:
-            faults.append(fault(path, key, f'{name} is not registered' + nearest(name, known)))
+            faults.append(fault(path, key, f'{name} is not registered' + nearest(name, known) + _OWN))
     for key in [key for key in options if key.startswith('network_')]:
         faults += _network_faults(path, key, options[key])
     for key, entry, known, given, also in _called(options):
         arguments = {name: value for name, value in entry.items() if name != 'type'}
         if entry['type'] not in known:
-            faults.append(fault(path, f'{key}.type', f'{entry["type"]} is not registered' + nearest(entry['type'], known)))
+            own = '' if key.startswith(('train.optim_', 'train.scheduler')) else _OWN  # which no registry has
+            faults.append(fault(path, f'{key}.type', f'{entry["type"]} is not registered' + nearest(entry['type'], known) + own))
         else:
             faults += [f'{path}: {key}.{text}' for text in _argument_faults(known[entry['type']], arguments, given, also)]
     faults += [*loss_faults(path, options), *model_faults(path, options)]
@@ -157,5 +159,5 @@ def model_class(name: str) -> type:
     models = registered(MODEL_REGISTRY)
     name = REPLACEMENTS.get(name, name)
     if name not in models:
-        raise VapsrError(f'model_type: {name} is not registered' + nearest(name, models))
+        raise VapsrError(f'model_type: {name} is not registered' + nearest(name, models) + _OWN)
     return models[name]

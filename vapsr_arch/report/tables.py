@@ -101,14 +101,19 @@ def _markdown_row(texts: Sequence[str]) -> str:
     return ' | '.join(['', *(re.sub(r'([|<])', r'\\\1', text) for text in texts), '']).strip()
 
 
-def conditions(benchmark: Benchmark) -> str:
-    """Under which conditions the figures were taken, in a sentence."""
+def measured_on(benchmark: Benchmark) -> str:
+    """The machine and the versions that the figures were taken with."""
     machine = benchmark.machine
-    metrics = ' / '.join(f'{name} (' + ', '.join(f'{key} {value}' for key, value in options.items()) + ')'
-                         for name, options in benchmark.metrics.items())
     instructions = f' ({machine["instructions"]})' if machine['instructions'] else ''
     return (f'{machine["device"]}{instructions}, {counted(machine["cores"], "core")}, {counted(machine["threads"], "thread")}; '
-            f'torch {machine["torch"]}, BasicSR {machine["basicsr"]}, Python {machine["python"]}. Sets: {metrics}.')
+            f'torch {machine["torch"]}, BasicSR {machine["basicsr"]}, Python {machine["python"]}')
+
+
+def conditions(benchmark: Benchmark) -> str:
+    """Under which conditions the figures were taken."""
+    metrics = ' / '.join(f'{name} (' + ', '.join(f'{key} {value}' for key, value in options.items()) + ')'
+                         for name, options in benchmark.metrics.items())
+    return f'{measured_on(benchmark)}. Sets: {metrics}.'
 
 
 def _section(benchmark: Benchmark) -> list[str]:
