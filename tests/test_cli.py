@@ -47,6 +47,22 @@ def test_a_tilde_that_the_shell_left_is_the_home_folder(arguments: tuple[str, ..
     assert vapsr(*arguments).err.startswith(f'Error: {tmp_path}/none: ')
 
 
+@pytest.mark.parametrize(('environment', 'spins'), [({}, '10000'), ({'GOMP_SPINCOUNT': '7'}, '7'),
+                                                    ({'OMP_WAIT_POLICY': 'active'}, None)])
+def test_threads_sleep_soon_unless_the_environment_says_otherwise(environment: dict[str, str], spins: str | None) -> None:
+    code = """
+import os
+from vapsr_arch.__main__ import run
+try:
+    run(['--version'])
+finally:
+    print(os.environ.get('GOMP_SPINCOUNT'))
+"""
+    rest = {name: value for name, value in os.environ.items() if name not in ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY')}
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=rest | environment)
+    assert result.stdout.split()[-1] == str(spins), result.stderr
+
+
 INTERRUPTED = """
 import importlib.abc, os, runpy, signal, sys
 class Interrupting(importlib.abc.MetaPathFinder):

@@ -117,6 +117,7 @@ def test_faults_of_a_set(benchmark: bytes, server: ThreadingHTTPServer, tmp_path
     code, output = vapsr_output('data', 'fetch', 'Set6', *options)
     assert code == 2 and 'Set6 is not a set that can be fetched; known: Set5, Set14, B100' in output
     assert 'has no files of Set14' in vapsr_output('data', 'fetch', 'Set14', *options)[1]
+    assert not any((tmp_path / 'Set14').iterdir())  # so that the folder can have another use
     (tmp_path / 'Set5').mkdir()
     (tmp_path / 'Set5/mine.txt').touch()
     code, output = vapsr_output('data', 'fetch', 'Set5', *options)

@@ -79,13 +79,15 @@ def test_a_folder_with_good_and_bad_files(folder: Path, tiny_weights: Path, vaps
     assert deep.dtype == np.uint16 and len(np.unique(deep & 0xFF)) > 100
 
 
-def test_outputs_are_kept_unless_forced(folder: Path, upscale: Callable[..., Finished]) -> None:
+def test_outputs_are_kept_unless_forced(folder: Path, upscale: Callable[..., Finished], vapsr: Callable[..., Finished]) -> None:
     Path('out').mkdir()
     Path('out/0.png').write_text('here already')
     first = upscale('in', '-o', 'out')
     assert first.code == 0 and '1 of 2 outputs exist already' in first.err
     assert Path('out/0.png').read_text() == 'here already' and read_image('out/1.png').pixels.shape == (40, 60, 3)
     assert '2 of 2 outputs' in upscale('in', '-o', 'out').err
+    other = vapsr('upscale', 'in', '-o', 'out', '--weights', 'VapSR-S_x5')
+    assert other.code == 1 and 'VapSR-S_x5' in other.err  # the outputs are not taken for those of weights that are not there
     assert upscale('in', '-o', 'out', '--force').code == 0
     assert read_image('out/0.png').pixels.shape == (40, 60, 3)
 

@@ -209,6 +209,8 @@ TRAIN_FAULTS = {
     'network scale': ({'network_g': {'scale': 3}}, 'network_g: is for x3, but scale is 2'),
     'loss argument': ({'train': {'pixel_opt': {'los_weight': 1}}}, "train.pixel_opt.los_weight: unknown key; did you mean"),
     'loss name': ({'train': {'pixel_opt': {'type': 'L1Los'}}}, "train.pixel_opt.type: L1Los is not registered; did you mean"),
+    'own loss': ({'train': {'pixel_opt': {'type': 'loss.py:Mine'}}}, 'PerceptualLoss, WeightedTVLoss; one of your own comes by '
+                 'plugins:'),
     'metric argument': ({'val': {'metrics': {'psnr': {'crop_boarder': 2}}}}, "val.metrics.psnr.crop_boarder: unknown key"),
     'metric value': ({'val': {'metrics': {'psnr': {'crop_border': None}}}},
                      'val.metrics.psnr.crop_border: Input should be a valid integer, not empty'),

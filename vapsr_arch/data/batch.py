@@ -95,7 +95,11 @@ def claimed(folder: Path, recipe: dict[str, Any], force: bool) -> Iterator[int]:
         if not same:
             with written_whole(note) as temporary:
                 temporary.write_text(text, encoding='utf-8')
-        yield note.stat().st_mtime_ns
+        try:
+            yield note.stat().st_mtime_ns
+        finally:
+            if (leftovers(folder) | {note}).issuperset(folder.iterdir()):  # nothing was made: the folder is as good as new
+                note.unlink(missing_ok=True)
 
 
 def _start_worker() -> None:
