@@ -38,18 +38,19 @@ def keep_freed_memory() -> None:
     Else what is above a threshold, of 32 MiB at most, goes back to the kernel with every layer of a network on a CPU, and
     comes again page by page, each cleared first. Other C libraries are left alone.
     """
-    if libc := _glibc():
+    if libc := glibc():
         libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def give_back_freed_memory() -> None:
     """Has glibc give all memory that it keeps back to the kernel."""
-    if libc := _glibc():
+    if libc := glibc():
         libc.malloc_trim(0)
 
 
-def _glibc() -> ctypes.CDLL | None:
+def glibc() -> ctypes.CDLL | None:
+    """This process's C library, if it is glibc."""
     libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
     return libc if hasattr(libc, 'gnu_get_libc_version') else None
 
