@@ -10,8 +10,7 @@ from typing import NamedTuple
 from vapsr_arch.data.folders import is_image, real, skipped_files, skipped_folders
 from vapsr_arch.data.image_formats import FORMATS, OUTPUT_SUFFIXES, SUFFIXES
 from vapsr_arch.errors import OptionsError, VapsrError
-
-_LONGEST_NAME = 255  # bytes
+from vapsr_arch.files import LONGEST_NAME
 
 
 class Job(NamedTuple):
@@ -112,8 +111,8 @@ def _job(source: Path, output: Path, suffix: str, kind: str | None) -> Job:
     if not kind and ending.lower() not in OUTPUT_SUFFIXES:
         raise VapsrError(f'{source}: its suffix names no format that is written: give --format ({", ".join(FORMATS)})')
     name = f'{output.stem}{suffix}{ending}'
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        raise VapsrError(f'{source}: its output\'s name would be longer than {_LONGEST_NAME} bytes: rename it, or give a shorter '
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        raise VapsrError(f'{source}: its output\'s name would be longer than {LONGEST_NAME} bytes: rename it, or give a shorter '
                          f'--suffix')
     return Job(source, output.with_name(name), kind or OUTPUT_SUFFIXES[ending.lower()])
 
