@@ -170,3 +170,12 @@ def test_tags_in_another_order_and_twice(order: str, bigtiff: bool, tmp_path: Pa
     content[begin:begin + size * count] = b''.join(entries)
     with pytest.raises(VapsrError, match=r'x\.tif'):
         read_image(path, bytes(content))
+
+
+@pytest.mark.parametrize('start', [2**31, 2**63 - 1, 2**63, 2**64 - 1])
+def test_a_directory_beyond_the_file(start: int, tmp_path: Path) -> None:
+    path = tmp_path / 'x.tif'
+    path.write_bytes(b'II+\0\x08\0\0\0' + struct.pack('<Q', start) + bytes(40))
+    for content in (path.read_bytes(), None):
+        with pytest.raises(VapsrError, match=r'x\.tif'):
+            read_image(path, content)

@@ -71,7 +71,7 @@ def with_ordered_tags(file: BinaryIO) -> bytes | None:
         count, = struct.unpack(order + count_form, file.read(width))
         entries = [file.read(size) for _ in range(count if count < _MOST_TAGS else 0)]
         tags = [struct.unpack_from(order + 'H', entry)[0] for entry in entries]
-    except (struct.error, OverflowError, OSError):
+    except (struct.error, OverflowError, OSError, ValueError):
         return None  # it is damaged, which libtiff says
     first = dict(reversed(list(zip(tags, entries))))
     if tags == sorted(first) or any(tag in LAYOUT_TAGS and entry != first[tag] for tag, entry in zip(tags, entries)):
