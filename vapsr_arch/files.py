@@ -21,7 +21,7 @@ except ModuleNotFoundError:  # Windows; files go unguarded there
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
-_LONGEST_NAME = 255  # bytes
+LONGEST_NAME = 255  # bytes
 _TEMPORARY = re.compile(r'\..+\.tmp-\w{8}(\.\w+)?')  # the names that `written_whole` gives
 
 
@@ -90,7 +90,7 @@ def _exchange(one: Path, other: Path) -> bool:
 def _temporary_name(path: Path) -> str:
     """A name for writing `path` under; of a long one only the beginning is kept, so that it is no longer than names may be."""
     ending = f'.tmp-{secrets.token_hex(4)}{path.suffix if len(os.fsencode(path.suffix)) < 32 else ""}'
-    return '.' + os.fsdecode(os.fsencode(path.stem)[:_LONGEST_NAME - 1 - len(os.fsencode(ending))]) + ending
+    return '.' + os.fsdecode(os.fsencode(path.stem)[:LONGEST_NAME - 1 - len(os.fsencode(ending))]) + ending
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import re
 import sys
@@ -50,18 +51,20 @@ def keep_freed_memory() -> None:
 
 
 def _set_thresholds(mapped: int, trimmed: int) -> None:
-    if libc := _glibc():
+    if libc := glibc():
         libc.mallopt(_M_MMAP_THRESHOLD, mapped)
         libc.mallopt(_M_TRIM_THRESHOLD, trimmed)
 
 
 def give_back_freed_memory() -> None:
     """Has glibc give all memory that it keeps back to the kernel."""
-    if libc := _glibc():
+    if libc := glibc():
         libc.malloc_trim(0)
 
 
-def _glibc() -> ctypes.CDLL | None:
+@functools.cache
+def glibc() -> ctypes.CDLL | None:
+    """This process's C library, if it is glibc."""
     libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
     return libc if hasattr(libc, 'gnu_get_libc_version') else None
 

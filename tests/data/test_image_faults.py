@@ -1,10 +1,12 @@
 """Image files that are damaged, odd or too large: a sentence or the right pixels, and nothing half-written."""
 
+import ctypes
 import io
 import struct
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from vapsr_arch.data.image_files import ImageData, read_header, read_image
 from vapsr_arch.data.image_writing import check_fits, write_image
 from vapsr_arch.data.images import decode, read_as_it_is
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.memory import glibc
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 HEAD, TAGS = SRGB[:128], SRGB[132:]
@@ -226,6 +229,30 @@ def test_a_transparent_colour_that_is_damaged(mode: str, size: int, tmp_path: Pa
     for read in (lambda: read_image(path).pixels[0, 0, 0], lambda: read_as_it_is(path).flat[-1]):
         assert read() == 77
     assert capfd.readouterr() == ('', '')
+
+
+ROWS = (b'\0' + bytes(24)) * 8
+DAMAGED_PNGS = {
+    'too few rows': zlib.compress(ROWS[:40]), 'no rows': zlib.compress(b''), 'no zlib': b'x' * 20,
+    'no filter': zlib.compress(b'\7' * 200),
+    'another sum': zlib.compress(ROWS)[:-4] + b'abcd', 'no sum': zlib.compress(ROWS)[:-4]}
+
+
+@pytest.mark.parametrize('data', DAMAGED_PNGS.values(), ids=DAMAGED_PNGS)
+def test_a_png_whose_sums_are_right_is_refused_in_silence(data: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / 'x.png'
+    header = struct.pack('>IIBBBBB', 8, 8, 8, 2, 0, 0, 0)
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + png_chunk(b'IHDR', header) + png_chunk(b'IDAT', data) + png_chunk(b'IEND', b''))
+    with ThreadPoolExecutor(4) as pool:
+        faults = [pool.submit(read_as_it_is, path).exception() for _ in range(20)]
+    assert all(isinstance(fault, VapsrError) for fault in faults)
+    with pytest.raises(VapsrError):
+        read_image(path)
+    assert capfd.readouterr() == ('', '')
+    library = glibc()
+    if library:  # what C libraries print otherwise is seen
+        library.fputs(b'seen', ctypes.c_void_p.in_dll(library, 'stderr'))
+        assert capfd.readouterr().err == 'seen'
 
 
 @pytest.mark.parametrize('kind', [b'IDAT', b'tEXt', b'iCCP'])

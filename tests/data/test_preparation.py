@@ -212,6 +212,15 @@ def test_subimages_of_both_sizes_fit(photographs: Path, tmp_path: Path, vapsr_ou
     np.testing.assert_array_equal(read(tmp_path / 'LR_sub/7_s006.png'), lr[8:16, 4:12])
 
 
+def test_subimages_whose_names_would_be_too_long(tmp_path: Path, vapsr: Vapsr) -> None:
+    (tmp_path / 'in').mkdir()
+    source = tmp_path / 'in' / f'{"e" * 250}.png'
+    cv2.imwrite(str(source), np.zeros((8, 8, 3), np.uint8))
+    result = vapsr(*map(str, ('data', 'subimages', tmp_path / 'in', tmp_path / 'out', '--size', 4, '--step', 4, *ONE)))
+    assert result.code == 1 and f'{source}: the names of its sub-images would be longer than 255 bytes' in result.err
+    assert not list((tmp_path / 'out').glob('*.png'))
+
+
 def test_lmdb_of_any_names_and_sizes_is_read_by_basicsr(tmp_path: Path, vapsr_output: Vapsr) -> None:
     from vapsr_arch.pipeline.registration import register
     register()

@@ -149,3 +149,33 @@ def test_few_bits_are_of_the_whole_range(bits: int, order: str) -> None:
                                   (3, (colours[:, samples] >> 8).transpose(1, 2, 0))):
         read = read_image('x.tif', _few_bits(samples, bits, photometric, order, colours)).pixels
         assert read.dtype == np.uint8 and np.array_equal(read, expected)
+
+
+@pytest.mark.parametrize('bigtiff', [False, True])
+@pytest.mark.parametrize('order', ['<', '>'])
+def test_tags_in_another_order_and_twice(order: str, bigtiff: bool, tmp_path: Path) -> None:
+    samples, path = _samples('u1', 3), tmp_path / 'x.tif'
+    tifffile.imwrite(path, samples, photometric='rgb', byteorder=order, bigtiff=bigtiff, description='two descriptions')
+    with tifffile.TiffFile(path) as file:
+        start, size = file.pages[0].offset, 20 if bigtiff else 12
+    assert np.array_equal(read_image(path).pixels, samples) and np.array_equal(read_as_it_is(path), samples[..., ::-1])
+    content = bytearray(path.read_bytes())
+    begin = start + (8 if bigtiff else 2)
+    count, = struct.unpack_from(f'{order}{"Q" if bigtiff else "H"}', content, start)
+    entries = [bytes(content[place:place + size]) for place in range(begin, begin + size * count, size)]
+    content[begin:begin + size * count] = b''.join(reversed(entries))
+    assert np.array_equal(read_image(path, bytes(content)).pixels, samples)
+    width, = (entry for entry in entries if struct.unpack_from(f'{order}H', entry) == (256,))
+    entries[-1] = width[:-2] + b'\1\1'
+    content[begin:begin + size * count] = b''.join(entries)
+    with pytest.raises(VapsrError, match=r'x\.tif'):
+        read_image(path, bytes(content))
+
+
+@pytest.mark.parametrize('start', [2**31, 2**63 - 1, 2**63, 2**64 - 1])
+def test_a_directory_beyond_the_file(start: int, tmp_path: Path) -> None:
+    path = tmp_path / 'x.tif'
+    path.write_bytes(b'II+\0\x08\0\0\0' + struct.pack('<Q', start) + bytes(40))
+    for content in (path.read_bytes(), None):
+        with pytest.raises(VapsrError, match=r'x\.tif'):
+            read_image(path, content)

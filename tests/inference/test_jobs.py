@@ -1,10 +1,12 @@
 """Which files become which: files, folders, patterns; what is refused before anything is done."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from vapsr_arch.data.batch import sources_of
 from vapsr_arch.errors import OptionsError, VapsrError
 from vapsr_arch.inference.jobs import Job, plan_jobs, shard_of
 
@@ -49,6 +51,7 @@ def test_several_files_do_not_become_one(files: Callable[..., None]) -> None:
 def test_a_folder_stands_for_its_images(files: Callable[..., None]) -> None:
     files('in/a.png', 'in/b.txt', 'in/.c.png', 'in/sub/d.tiff')
     assert _names('in') == {'in/a.png': 'out/a.png'}
+    Path('out').symlink_to('out')
     assert _names('in', recursive=True) == {'in/a.png': 'out/a.png', 'in/sub/d.tiff': 'out/sub/d.tiff'}
 
 
@@ -150,3 +153,23 @@ def test_shards_share_the_images_whatever_their_order() -> None:
     shards = [shard_of(jobs[::-1] if number == 2 else jobs, number, 3) for number in (1, 2, 3)]
     assert [''.join(job.source.stem for job in shard) for shard in shards] == ['adg', 'be', 'cf']
     assert shard_of(jobs[:2], 3, 3) == []
+
+
+def test_what_is_no_file_is_not_passed_over_in_silence(files: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    files('in/a.png', 'in/sub/b.png')
+    Path('in/lost.png').symlink_to('nowhere.png')
+    Path('in/loop.png').symlink_to('loop.png')
+    os.mkfifo('in/pipe.png')
+    for given in ('in/lost.png', 'in/loop.png', 'in/pipe.png', '/dev/null'):
+        with pytest.raises(VapsrError, match=f'^{given} is neither a file nor a folder: '):
+            _names(given, 'in/a.png')
+    with pytest.raises(VapsrError, match=r'^in/s\*: there is no such file or folder, nor a file that matches'):
+        _names('in/s*')
+    with pytest.raises(OptionsError, match='an input is an empty text'):
+        _names('')
+    assert _names('in/*') == {'in/a.png': 'out/a.png'}
+    assert capsys.readouterr().err == 'in/*: 4 files are skipped, not images: loop.png, lost.png, pipe.png, ...\n'
+    assert _names('in', recursive=True) == {'in/a.png': 'out/a.png', 'in/sub/b.png': 'out/sub/b.png'}
+    assert capsys.readouterr().err == 'in: 3 files are skipped, not images: loop.png, lost.png, pipe.png\n'
+    assert sources_of([Path('in')]) == [Path('in/a.png')]
+    assert 'in: 3 files are skipped, not images: loop.png, lost.png, pipe.png\n' in capsys.readouterr().err

@@ -119,7 +119,9 @@ def test_numbers_without_a_dot_are_numbers(tmp_path: Path) -> None:
     ('a: "\\ud800"', 'line 1:'),
     ('b: 1\na: "\\U00110000"', 'line 2: an escape sequence stands for no character'),
     ('no: 1', "line 1: the key 'no' is read as true or false: a key is text; put it in quotes"),
-    ('<<: {a: 1}', "line 1: the key '<<' is read as a merge key"),
+    ('a: 1\n<<: {b: 1}', 'line 2: << merges sections, which is not read: write the keys out'),
+    ('a: 1\n---\na: 1', 'line 2: expected a single document in the stream but found another document'),
+    ('a: &n 1\nb: &n 2', "line 2: found duplicate anchor 'n'"),
 ])
 def test_bad_yaml_is_refused(text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -242,6 +244,20 @@ TRAIN_FAULTS = {
     'huge network': ({'network_g': {'num_block': 10**9}}, 'network_g.num_block: must be at most 1,024, not 1000000000'),
     'folder as name': ({'name': '../elsewhere'}, 'name: must be a name: without / and'),
     'model': ({'model_type': 'SwinModel'}, "model_type: SwinModel is not registered; did you mean 'SwinIRModel'?"),
+    'seed': ({'manual_seed': 2**32}, 'manual_seed: must be at most 2,147,483,647, not 4294967296'),
+    'a float without end': ({'train': {'total_iter': 1e300}}, 'train.total_iter: must be at most 2,147,483,647, not 1e+300'),
+    'workers': ({'datasets': {'train': {'num_worker_per_gpu': 10**6}}}, 'num_worker_per_gpu: Input should be less than or equal'),
+    'repeats': ({'datasets': {'train': {'dataset_enlarge_ratio': 10**9}}}, 'dataset_enlarge_ratio: Input should be less than or'),
+    'std': ({'datasets': {'train': {'mean': [0.5, 0.5, 0.5], 'std': [0.0, 1.0, 1.0]}}}, 'std.0: Input should be greater than 0'),
+    'channels read': ({'network_g': {'num_in_ch': 1}}, 'network_g.num_in_ch: is 1, but images of datasets.train have 3 channels'),
+    'channels made': ({'network_g': {'num_out_ch': 4}}, 'network_g.num_out_ch: is 4, but images of datasets.train have 3'),
+    'luma': ({'datasets': {'train': {'color': 'y'}}},
+             'network_g.num_in_ch: is 3, but images of datasets.train have 1 channel: set it to 1'),
+    'range': ({'network_g': {'img_range': '255'}}, "network_g.img_range: must be a number above 0, such as 255, not '255'"),
+    'no range': ({'network_g': {'img_range': 0}}, 'network_g.img_range: must be a number above 0'),
+    'multiple': ({'network_g': {'size_multiple': 0}}, 'network_g.size_multiple: must be a whole number from 1 to 1,024, not 0'),
+    'loss weight': ({'train': {'pixel_opt': {'loss_weight': '1'}}}, "train.pixel_opt.loss_weight: must be a number, not '1'"),
+    'loss of NaN': ({'train': {'pixel_opt': {'loss_weight': float('nan')}}}, 'loss_weight: must be a number, not nan'),
     'no val_freq': ({'val': {'val_freq': None}}, 'val.val_freq: is required for training'),
 }
 

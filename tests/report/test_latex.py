@@ -45,3 +45,4 @@ def test_a_scale_has_a_table_of_its_own(benchmark: SimpleNamespace) -> None:
 def test_names_are_escaped() -> None:
     assert escape(r'a_b^{2} 50% $x$ #1 ~ \n') == (
         r'a\_b\textasciicircum{}\{2\} 50\% \$x\$ \#1 \textasciitilde{} \textbackslash{}n')
+    assert escape('[1] *') == '{[}1{]} {*}'

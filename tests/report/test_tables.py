@@ -6,10 +6,12 @@ import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
 from vapsr_arch.report.benchmark import Benchmark
+from vapsr_arch.report.comparison import Panel, Patch, draw_strip
 from vapsr_arch.report.plots import OTHERS, OURS, draw_plots
 from vapsr_arch.report.row import Row
 from vapsr_arch.report.tables import markdown, table_csv
@@ -80,6 +82,19 @@ def test_no_plot_begins_below_zero(benchmark: Benchmark, monkeypatch: pytest.Mon
     by_parameters, by_latency = (figure.axes[0] for figure in figures)
     assert by_latency.get_xlim()[0] == 0 and by_latency.get_xlim()[1] > 9000
     assert 0 <= by_parameters.get_xlim()[0] < 342
+
+
+def test_names_are_no_formulas(benchmark: Benchmark, tmp_path: Path) -> None:
+    name = r'$\frac$'
+    benchmark.rows.append(Row(name, 4, parameters=500000, scores={'Set5': {'psnr': 32.3}}))
+    benchmark.sets = {name: benchmark.sets['Set5']}
+    for row in benchmark.rows:
+        row.scores = {name: row.scores['Set5']}
+    draw_plots(benchmark, tmp_path)
+    assert 'frac$</text>' in (tmp_path / f'psnr_parameters{benchmark.suffix}.svg').read_text()
+    panel = Panel(np.zeros((8, 8, 3), np.uint8), name)
+    draw_strip(panel.image, Patch(0, 0, 4, 4), [panel], name, tmp_path / 'strip.png')
+    assert (tmp_path / 'strip.png').is_file()
 
 
 def test_names_in_a_crowded_plot_do_not_overlap(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def upscale(
                         tile=tile_size, halo=halo_size, self_ensemble=self_ensemble, log=say)
 
     network = described_network(weights, opt, plugin, scale, param_key, say) or weights
-    chosen = dict.fromkeys(wanted, network) if network else suited_weights(wanted, scale)
+    chosen = dict.fromkeys(wanted, network) if network is not None else suited_weights(wanted, scale)
     upscalers = {network: upscaler(network) for network in dict.fromkeys(chosen.values())}
     upscale_files([(job, upscalers[network]) for job, network in chosen.items()], png_level)
 

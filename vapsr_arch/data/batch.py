@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import cv2
 from tqdm import tqdm
 
-from vapsr_arch.data.folders import skipped_files, skipped_folders, split_images
+from vapsr_arch.data.folders import real, skipped_files, skipped_folders, split_images
 from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.data.recipes import RECIPE
 from vapsr_arch.errors import VapsrError, raise_faults
@@ -55,14 +55,14 @@ def is_done(output: Path, source: Path, since: int) -> bool:
 
 def inputs_of(folders: Sequence[Path], base: Path) -> list[str]:
     """Where the input folders are as seen from an output's folder, for its recipe."""
-    return sorted(os.path.relpath(folder.resolve(), base.resolve()) for folder in folders)
+    return sorted(os.path.relpath(real(folder), real(base)) for folder in folders)
 
 
 def refuse_inputs(folders: Sequence[Path], outputs: Iterable[Path]) -> None:
     """Raises an error if an output would be written over its own input."""
-    inputs = {folder.resolve() for folder in folders}
+    inputs = {real(folder) for folder in folders}
     for output in outputs:
-        if output.resolve() in inputs:
+        if real(output) in inputs:
             raise VapsrError(f'{output} is the folder of the images themselves: choose another output')
 
 

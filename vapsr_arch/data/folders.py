@@ -11,6 +11,16 @@ from vapsr_arch.errors import VapsrError
 _NO_TEXT = re.compile('[\ud800-\udfff]')  # what stands for bytes that are not UTF-8
 
 
+def real(path: Path) -> Path:
+    """A path without links; of links that go in a circle, as far as they lead, where `Path.resolve` raises an error."""
+    return Path(os.path.realpath(path))
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path is a file with the suffix of an image; a pipe, a device or a link to nothing is not."""
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
 def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
     """The files of a folder by name, except hidden ones: images, and all others.
 
@@ -20,14 +30,14 @@ def split_images(folder: str | os.PathLike) -> tuple[list[Path], list[Path]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise VapsrError(f'{folder}: there is no such folder of images')
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith('.'))
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    files = sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith('.'))
+    images = [path for path in files if is_image(path)]
     foreign = [path.name for path in images if _NO_TEXT.search(path.name)]
     if foreign:
         raise VapsrError(f'{folder}: the name {foreign[0]!a} is not UTF-8: rename it')
     if not images:
         raise VapsrError(f'{folder}: the folder has no image ({", ".join(sorted(SUFFIXES))})')
-    return images, [path for path in files if path.suffix.lower() not in SUFFIXES]
+    return images, [path for path in files if not is_image(path)]
 
 
 def skipped_files(folder: str | os.PathLike, files: Sequence[Path]) -> str:
@@ -45,7 +55,7 @@ def skipped_folders(folder: str | os.PathLike, but: Path | None = None) -> str |
         but: A folder that is not counted, such as that of the outputs.
     """
     within = [path for path in sorted(Path(folder).iterdir())
-              if path.is_dir() and not path.name.startswith('.') and path.resolve() != (but and but.resolve())]
+              if path.is_dir() and not path.name.startswith('.') and real(path) != (but and real(but))]
     count = '1 folder within it is' if len(within) == 1 else f'{len(within)} folders within it are'
     return f'{folder}: {count} skipped: {_names(within)}' if within else None
 

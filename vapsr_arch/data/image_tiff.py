@@ -19,6 +19,7 @@ _PHOTOMETRIC = {4: 'a transparency mask', 6: 'YCbCr', 8: 'CIELab', 9: 'ICCLab', 
                 32844: 'LogL', 32845: 'LogLuv', 34892: 'a raw sensor\'s'}
 _BESIDE = {3: 'a palette', 5: 'CMYK', 6: 'YCbCr'}
 _JPEG_IN_TIFF = 7
+_MOST_TAGS = 4096  # of a directory
 # None, the fax codes, LZW, JPEG, Deflate of both numbers, PackBits, Zstandard, WebP: what libvips is built with.
 _COMPRESSIONS = (1, 2, 3, 4, 5, _JPEG_IN_TIFF, 8, 32946, 32773, 50000, 50001)
 
@@ -47,6 +48,41 @@ def _empty_directory(head: bytes, group: int | None = None) -> TiffImagePlugin.I
     if head[:4] == b'MM\0+':
         return TiffImagePlugin.ImageFileDirectory_v2(b'II+\0' + head[4:], prefix=b'MM', group=group)
     return TiffImagePlugin.ImageFileDirectory_v2(head, group=group)
+
+
+def with_ordered_tags(file: BinaryIO) -> bytes | None:
+    """A TIFF whose tags are in another order than ascending, or twice, with its tags in order, each once: the first of two.
+
+    libtiff has a mere warning for these, by which they cannot be told from damaged pixels. A description that is there twice
+    is what tifffile writes.
+
+    Returns:
+        The file's bytes; None where the tags are in order, or two that say how the pixels lie contradict each other.
+    """
+    file.seek(0)
+    head = file.read(16)
+    order, big = '<' if head[:2] == b'II' else '>', 43 in head[2:4]
+    offset, count_form, size = (8, 'Q', 20) if big else (4, 'I', 12)
+    try:
+        start, = struct.unpack_from(order + count_form, head, offset)
+        file.seek(start)
+        count_form = 'Q' if big else 'H'
+        width = struct.calcsize(count_form)
+        count, = struct.unpack(order + count_form, file.read(width))
+        entries = [file.read(size) for _ in range(count if count < _MOST_TAGS else 0)]
+        tags = [struct.unpack_from(order + 'H', entry)[0] for entry in entries]
+    except (struct.error, OverflowError, OSError, ValueError):
+        return None  # it is damaged, which libtiff says
+    first = dict(reversed(list(zip(tags, entries))))
+    if tags == sorted(first) or any(tag in LAYOUT_TAGS and entry != first[tag] for tag, entry in zip(tags, entries)):
+        return None
+    file.seek(0)
+    content = bytearray(file.read())
+    end = start + width + size * count
+    ordered = b''.join(first[tag] for tag in sorted(first)) + content[end:end + struct.calcsize('Q' if big else 'I')]
+    content[start:start + width] = struct.pack(order + count_form, len(first))
+    content[start + width:start + width + len(ordered)] = ordered
+    return bytes(content)
 
 
 def check_layout(file: BinaryIO) -> None:

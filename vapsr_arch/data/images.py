@@ -1,9 +1,13 @@
 """Images as training and the data tools take them: pixels as OpenCV has them, BGR."""
 
+import ctypes
+import functools
 import os
 import struct
+import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -12,7 +16,7 @@ import numpy as np
 from vapsr_arch.data.image_files import Header, is_usable, read_image
 from vapsr_arch.data.image_process import ImageProcess
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.memory import check_memory
+from vapsr_arch.memory import check_memory, glibc
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is reported once, by us
 _PNG_START = b'\x89PNG\r\n\x1a\n'
@@ -42,12 +46,49 @@ def decode(content: bytes | None, name: str | os.PathLike, flags: int = cv2.IMRE
         pixels = read_image(name, content).pixels if is_usable() else ImageProcess.of_this_process().read(name, content)
         return _as_flags_say(pixels, flags)
     try:
-        image = cv2.imdecode(np.frombuffer(prepared, np.uint8), flags)
+        with _without_c_messages():
+            image = cv2.imdecode(np.frombuffer(prepared, np.uint8), flags)
     except cv2.error:
         image = None
     if image is None:
         raise _damaged(name)
     return image
+
+
+_silence = threading.Lock()
+_silent = 0  # how many threads are within `_without_c_messages`
+
+
+@functools.cache
+def _c_streams() -> tuple[ctypes.c_void_p, int | None, int | None]:
+    """glibc's variable `stderr`, its value, and that of a stream into nothing."""
+    library = glibc()
+    library.fopen.restype = ctypes.c_void_p
+    variable = ctypes.c_void_p.in_dll(library, 'stderr')
+    return variable, variable.value, library.fopen(os.fsencode(os.devnull), b'w')
+
+
+@contextmanager
+def _without_c_messages() -> Iterator[None]:
+    """Nothing that C libraries print to `stderr` is seen: OpenCV leaves libpng's handler, which prints what is damaged.
+
+    Python's own stderr, which is the file descriptor, is as before. Where the C library is not glibc, nothing is done.
+    """
+    global _silent
+    if not glibc():
+        yield
+        return
+    stderr, loud, nothing = _c_streams()
+    with _silence:
+        _silent += 1
+        stderr.value = nothing
+    try:
+        yield
+    finally:
+        with _silence:
+            _silent -= 1
+            if not _silent:
+                stderr.value = loud
 
 
 def _damaged(name: str | os.PathLike) -> VapsrError:

@@ -1,6 +1,7 @@
 """Sub-images: the field's sliding crops, which are quicker to read than whole photographs."""
 
 import functools
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from vapsr_arch.data.image_files import read_header
 from vapsr_arch.data.image_writing import write_png
 from vapsr_arch.data.images import read_as_it_is
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.files import LONGEST_NAME
 
 # DIV2K names the LR image of 0001 0001x4; sub-images of both are to have the same name.
 _SCALE_SUFFIX = re.compile(r'(?<=\d)x[2348]$')
@@ -35,6 +37,8 @@ def _cut(source: Path, out: Path, size: int, step: int, since: int) -> None:
     corners = [(top, left) for top in positions(header.height, size, step) for left in positions(header.width, size, step)]
     name = _SCALE_SUFFIX.sub('', source.stem)
     outputs = {out / f'{name}_s{number:03d}.png': corner for number, corner in enumerate(corners, 1)}
+    if max(len(os.fsencode(path.name)) for path in outputs) > LONGEST_NAME:
+        raise VapsrError(f'{source}: the names of its sub-images would be longer than {LONGEST_NAME} bytes: rename it')
     missing = {path: corner for path, corner in outputs.items() if not is_done(path, source, since)}
     if missing:
         image = read_as_it_is(source)

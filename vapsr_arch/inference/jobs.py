@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vapsr_arch.data.folders import skipped_files, skipped_folders
+from vapsr_arch.data.folders import is_image, real, skipped_files, skipped_folders
 from vapsr_arch.data.image_formats import FORMATS, OUTPUT_SUFFIXES, SUFFIXES
 from vapsr_arch.errors import OptionsError, VapsrError
-
-_LONGEST_NAME = 255  # bytes
+from vapsr_arch.files import LONGEST_NAME
 
 
 class Job(NamedTuple):
@@ -43,12 +42,11 @@ def plan_jobs(inputs: Sequence[str], out: Path, recursive: bool = False, suffix:
         VapsrError: An input is not there, has no image or an unknown suffix; two inputs would have the same output; an
             output would overwrite an input.
     """
-    is_a_file = Path(inputs[0]).is_file()
     found = (pair for given in inputs for pair in _found(given, out, recursive))
     sources = dict({os.path.abspath(source): (source, place) for source, place in found}.values())  # each once
     if '/' in suffix or '\0' in suffix or os.sep in suffix:
         raise OptionsError(f'--suffix {suffix!r} is added to names: it is no path')
-    if len(sources) == 1 and is_a_file and out.suffix and not out.is_dir():
+    if len(sources) == 1 and Path(inputs[0]).is_file() and out.suffix and not out.is_dir():
         if out.suffix.lower() not in OUTPUT_SUFFIXES:
             raise OptionsError(f'-o {out}: {out.suffix} files are not written: take one of {", ".join(OUTPUT_SUFFIXES)}, or name '
                                f'a folder without a dot in its name or one that is there')
@@ -77,14 +75,16 @@ def shard_of(jobs: Sequence[Job], number: int, count: int) -> list[Job]:
 def _found(given: str, out: Path, recursive: bool) -> Iterator[tuple[Path, Path]]:
     """The images that an input stands for, each with its place in the output folder."""
     path = Path(given)
+    if not given:
+        raise OptionsError('an input is an empty text: name a file, a folder or a pattern')
     if path.is_dir():
         files = [file for file in sorted(path.rglob('*') if recursive else path.iterdir())
-                 if file.is_file() and not any(part.startswith('.') for part in file.relative_to(path).parts)
+                 if not file.is_dir() and not any(part.startswith('.') for part in file.relative_to(path).parts)
                  # Else outputs within the input's folder would be upscaled again by the next run.
-                 and (out.resolve() == path.resolve() or out.resolve() not in file.resolve().parents)]
-        found = [file for file in files if file.suffix.lower() in SUFFIXES]
+                 and (real(out) == real(path) or real(out) not in real(file).parents)]
+        found = [file for file in files if is_image(file)]
         if len(found) < len(files):
-            print(skipped_files(given, [file for file in files if file.suffix.lower() not in SUFFIXES]), file=sys.stderr)
+            print(skipped_files(given, [file for file in files if not is_image(file)]), file=sys.stderr)
         if not found:
             raise VapsrError(f'{given}: the folder has no image ({", ".join(SUFFIXES)})'
                              + ('' if recursive else '; -r looks into folders within it, too'))
@@ -94,13 +94,16 @@ def _found(given: str, out: Path, recursive: bool) -> Iterator[tuple[Path, Path]
         yield from ((file, file.relative_to(path)) for file in found)
     elif path.is_file():
         yield path, Path(path.name)
+    elif os.path.lexists(path):
+        raise VapsrError(f'{given} is neither a file nor a folder: it is a link to nothing, a pipe or a device')
     else:
-        matches = sorted(glob.glob(given, recursive=recursive))
-        if not matches:
-            raise VapsrError(f'{given}: there is no such file, folder or pattern\'s match')
-        for match in matches:
-            if Path(match).is_file():
-                yield Path(match), Path(Path(match).name)
+        matches = [Path(match) for match in sorted(glob.glob(given, recursive=recursive))]
+        found = [match for match in matches if match.is_file()]
+        if not found:
+            raise VapsrError(f'{given}: there is no such file or folder, nor a file that matches it as a pattern')
+        if len(found) < len(matches):
+            print(skipped_files(given, [match for match in matches if not match.is_file()]), file=sys.stderr)
+        yield from ((match, Path(match.name)) for match in found)
 
 
 def _job(source: Path, output: Path, suffix: str, kind: str | None) -> Job:
@@ -110,17 +113,17 @@ def _job(source: Path, output: Path, suffix: str, kind: str | None) -> Job:
         raise VapsrError(f'{source}: {what} names no format that is written: if this is an image, give --format '
                          f'({", ".join(FORMATS)})')
     name = f'{output.stem}{suffix}{ending}'
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        raise VapsrError(f'{source}: its output\'s name would be longer than {_LONGEST_NAME} bytes: rename it, or give a shorter '
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        raise VapsrError(f'{source}: its output\'s name would be longer than {LONGEST_NAME} bytes: rename it, or give a shorter '
                          f'--suffix')
     return Job(source, output.with_name(name), kind or OUTPUT_SUFFIXES[ending.lower()])
 
 
 def _check(jobs: Sequence[Job]) -> None:
-    sources = {job.source.resolve() for job in jobs}
+    sources = {real(job.source) for job in jobs}
     by_output: dict[Path, Path] = {}
     for job in jobs:
-        output = job.output.resolve()
+        output = real(job.output)
         if output in sources:
             raise VapsrError(f'{job.output} is an input and would be overwritten: choose another -o, or a --suffix')
         if output in by_output:

@@ -18,17 +18,26 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+_LARGEST = 2**31 - 1  # BasicSR's progress bar, torch's sampler and NumPy's seed take no more
 _MISSPELT = 0.8  # how much a key of a third-party model class must look like one of ours to count as that, misspelt
 
 
 def _whole(value: Any) -> Any:
     """The field writes iteration counts as `!!float 5e3`."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    value = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, int) and value > _LARGEST:
+        raise PydanticCustomError('largest', f'must be at most {_LARGEST:,}')
+    return value
 
 
-Whole = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
-Positive = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
-WarmUp = Annotated[int, Field(ge=-1), BeforeValidator(_whole)]
+def whole(least: int, most: int | None = None) -> Any:
+    """A whole number, also where it is written as a float."""
+    return Annotated[int, Field(ge=least, le=most), BeforeValidator(_whole)]
+
+
+Whole = whole(0)
+Positive = whole(1)
+WarmUp = whole(-1)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 

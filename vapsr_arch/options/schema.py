@@ -13,7 +13,20 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Tag
 
-from vapsr_arch.options.keys import Fraction, Gpus, OffAsText, Phase, Positive, Section, Typed, WarmUp, Whole, by_type, file_name
+from vapsr_arch.options.keys import (
+    Fraction,
+    Gpus,
+    OffAsText,
+    Phase,
+    Positive,
+    Section,
+    Typed,
+    WarmUp,
+    Whole,
+    by_type,
+    file_name,
+    whole,
+)
 
 OWN_MODELS = ('VapSRModel', 'SRModel')
 OWN_DATASETS = ('PairedImageDataset', 'CheckedPairedImageDataset', 'PairedPackDataset', 'SingleImageDataset',
@@ -43,11 +56,11 @@ class ForeignDataset(BaseModel):
     type: str
     """`PairedImageDataset` (folders, lists, LMDBs), `PairedPackDataset` (packs), `SingleImageDataset` (tests without ground
     truth), or any class that is registered."""
-    num_worker_per_gpu: Whole | None = None
+    num_worker_per_gpu: whole(0, 1024) | None = None
     """Processes that read images, for each GPU; 0 reads in the training process. Required for training."""
     batch_size_per_gpu: Positive | None = None
     """Samples of an iteration, for each GPU. Required for training."""
-    dataset_enlarge_ratio: Positive = 1
+    dataset_enlarge_ratio: whole(1, 100_000) = 1
     """How often each image is drawn in an epoch; for small sets, which would start a new epoch too often."""
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
     """`cuda` copies the next batch to the GPU while this one is worked on, and is what a GPU uses if nothing is given; `cpu`
@@ -77,7 +90,7 @@ class Dataset(ForeignDataset, Section):
     """`y`: luma alone, for networks of one channel; RGB if not given."""
     mean: list[float] | None = None
     """What is subtracted from each channel, before it is divided by `std`."""
-    std: list[float] | None = None
+    std: list[Annotated[float, Field(gt=0)]] | None = None
     """What each channel is divided by."""
     gt_size: Positive | None = None
     """Side of the HR crops to train on, in pixels: a multiple of the scale. Required for training."""
@@ -267,7 +280,7 @@ class Distributed(Section):
 
     backend: Literal['nccl', 'gloo'] | None = None
     """Not used: GPUs use NCCL and CPUs Gloo, whatever it says. BasicSR's option files have it."""
-    port: Whole | None = 29500
+    port: whole(0, 65535) | None = 29500
     """Where rank 0 listens, with `--launcher slurm`; torchrun has `--master-port`."""
     timeout: Positive | None = 300
     """Seconds that a process waits for another one before it ends with an error."""

@@ -15,8 +15,8 @@ _FLOAT = re.compile(r'^[-+]?[0-9]+[eE][-+]?[0-9]+$')
 _LARGEST = 1_000_000  # bytes
 _DEEPEST = 30  # sections within sections
 _MOST = 10_000  # values, with those that aliases repeat
-_KINDS = {'null': 'empty', 'bool': 'true or false', 'int': 'a whole number', 'float': 'a number', 'timestamp': 'a date',
-          'merge': 'a merge key'}  # by YAML's tags
+# By YAML's tags.
+_KINDS = {'null': 'empty', 'bool': 'true or false', 'int': 'a whole number', 'float': 'a number', 'timestamp': 'a date'}
 
 
 def _kind(node: yaml.Node) -> str:
@@ -85,6 +85,8 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise _refused('a key is text, not a list or a section', key_node.start_mark)
+            if key_node.tag == 'tag:yaml.org,2002:merge':
+                raise _refused('<< merges sections, which is not read: write the keys out', key_node.start_mark)
             if key_node.tag != 'tag:yaml.org,2002:str':
                 raise _refused(f'the key {shown(key_node.value)} is read as {_kind(key_node)}: a key is text; put it in quotes',
                                key_node.start_mark)
@@ -107,7 +109,8 @@ def _parse(text: str) -> tuple[Any, tuple[int, str] | None]:
     try:
         return loader.get_single_data(), None
     except yaml.MarkedYAMLError as error:
-        reason = ' '.join((error.problem or error.context or 'this is not YAML').split())
+        parts = [error.context, error.problem] if (error.problem or '').startswith(('but ', 'second ')) else [error.problem]
+        reason = ' '.join(' '.join(filter(None, parts)).split()) or error.context or 'this is not YAML'
         if r"'\t'" in reason:
             reason += ': indent with spaces, not tabs'
         return None, ((error.problem_mark or error.context_mark).line + 1, reason)

@@ -1,6 +1,7 @@
 """Checks what `type` names in an option file, and its arguments, against BasicSR's registries and torch."""
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -70,7 +71,9 @@ def _network_faults(path: str | os.PathLike, key: str, network: dict[str, Any]) 
         return [fault(path, f'{key}.type', f'{name} is not registered' + nearest(name, known)
                       + '; a network of your own comes by plugins: or as path/to/file.py:ClassName')]
     function = network_class(name)
-    wrong = [f'{path}: {key}.{text}' for text in _argument_faults(function, arguments, set(), set(ADAPTATIONS))]
+    wrong = [*_adaptation_faults(path, key, {name: arguments[name] for name in ADAPTATIONS
+                                             if name in arguments and name not in parameters_of(function)})]
+    wrong += [f'{path}: {key}.{text}' for text in _argument_faults(function, arguments, set(), set(ADAPTATIONS))]
     own = isinstance(function, type) and issubclass(function, tuple(NETWORKS.values()))
     if own:
         wrong += [fault(path, f'{key}.{argument}', f'must be at most {_WIDEST:,}, not {shown(value)}')
@@ -82,6 +85,36 @@ def _network_faults(path: str | os.PathLike, key: str, network: dict[str, Any]) 
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
             wrong = [fault(path, key, str(error))]
     return wrong
+
+
+def _adaptation_faults(path: str | os.PathLike, key: str, given: dict[str, Any]) -> Iterator[str]:
+    img_range, size_multiple = (given.get(name, 1) for name in ADAPTATIONS)
+    if type(img_range) not in (int, float) or not 0 < img_range < math.inf:
+        yield fault(path, f'{key}.img_range', f'must be a number above 0, such as 255, not {shown(img_range)}')
+    if type(size_multiple) is not int or not 1 <= size_multiple <= _WIDEST:
+        yield fault(path, f'{key}.size_multiple', f'must be a whole number from 1 to {_WIDEST:,}, not {shown(size_multiple)}')
+
+
+def _channel_faults(path: str | os.PathLike, options: dict[str, Any]) -> Iterator[str]:
+    """A network of this package or of BasicSR for other images than the data sets have.
+
+    Models of others may give a network more than the image, and what others' networks call so may mean something else.
+    """
+    network = options['network_g']
+    if options['model_type'] not in OWN_MODELS or network['type'] == SPANDREL:
+        return
+    function = network_class(network['type'])
+    if not function.__module__.startswith(('vapsr_arch.', 'basicsr.')):
+        return
+    parameters = parameters_of(function)
+    for phase, dataset in options['datasets'].items():
+        channels = 1 if dataset.get('color') == 'y' else 3
+        for name in ('num_in_ch', 'num_out_ch'):
+            value = network.get(name, parameters[name].default if name in parameters else channels)
+            if dataset['type'] in OWN_DATASETS and isinstance(value, int) and value != channels:
+                advice = f'set it to {channels}' + ', or color: y in all sets' * (value == 1)
+                yield fault(path, f'network_g.{name}',
+                            f'is {value}, but images of datasets.{phase} have {channels} channel{"s"[:channels - 1]}: {advice}')
 
 
 def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
@@ -106,6 +139,8 @@ def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
         else:
             faults += [f'{path}: {key}.{text}' for text in _argument_faults(known[entry['type']], arguments, given, also)]
     faults += [*loss_faults(path, options), *model_faults(path, options)]
+    if not faults:
+        faults += _channel_faults(path, options)
     if not faults and 'train' in options:
         faults += training_faults(path, options['train'])
     spandrel = [key for key in options if key.startswith('network_') and options[key]['type'] == SPANDREL]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vapsr_arch.options.faults import fault
+from vapsr_arch.options.faults import fault, shown
 from vapsr_arch.options.schema import OWN_MODELS, losses_of
 from vapsr_arch.pipeline.networks import parameters_of
 from vapsr_arch.pipeline.registration import registered
@@ -51,13 +51,18 @@ def _reason(error: Exception) -> str:
 
 
 def loss_faults(path: str | os.PathLike, options: dict[str, Any]) -> Iterator[str]:
-    """Losses that VapSRModel cannot call with output and ground truth."""
+    """Weights of losses that are no numbers, and losses that VapSRModel cannot call with output and ground truth."""
     from basicsr.losses.gan_loss import GANLoss
     from basicsr.utils.registry import LOSS_REGISTRY
+    losses = losses_of(options.get('train', {}))
+    for name, loss in losses.items():
+        for key in [key for key in loss if key.endswith('weight')]:
+            if type(loss[key]) not in (int, float) or not math.isfinite(loss[key]):
+                yield fault(path, f'train.{name}.{key}', f'must be a number, not {shown(loss[key])}')
     if options['model_type'] not in OWN_MODELS:
         return
     known = registered(LOSS_REGISTRY)
-    for name, loss in losses_of(options.get('train', {})).items():
+    for name, loss in losses.items():
         kind = known.get(loss['type'])
         if not inspect.isclass(kind):
             continue

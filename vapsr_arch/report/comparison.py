@@ -38,7 +38,7 @@ class Patch(NamedTuple):
 
 def _show(axis: Axes, panel: Panel, fontsize: float = 9) -> None:
     axis.imshow(panel.image, interpolation='nearest')
-    axis.set_xlabel(panel.caption, fontsize=fontsize)
+    axis.set_xlabel(panel.caption, fontsize=fontsize, parse_math=False)
     axis.set_xticks([])
     axis.set_yticks([])
 

@@ -8,14 +8,15 @@ from vapsr_arch.report.row import Row
 from vapsr_arch.report.tables import digits, row_notes
 
 _SPECIAL = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}'} | {
-    character: f'\\{character}' for character in '&%$#_{}'}
+    character: f'\\{character}' for character in '&%$#_{}'} | {
+    character: f'{{{character}}}' for character in '[]*'}  # which are arguments of the \\\\ before them
 _COSTS = (('parameters', 'Params [K]', 1e3, 0), ('multi_adds', 'Multi-adds [G]', 1e9, 2),
           ('activations', 'Acts [M]', 1e6, 1), ('latency', 'Latency [ms]', 1e-3, 0), ('memory', 'Memory [MiB]', 2**20, 0))
 
 
 def escape(text: str) -> str:
     """Text as LaTeX shows it."""
-    return re.sub(r'[\\~^&%$#_{}]', lambda match: _SPECIAL[match[0]], text)
+    return re.sub(r'[\\~^&%$#_{}\[\]*]', lambda match: _SPECIAL[match[0]], text)
 
 
 def _ranked(values: Sequence[float | None], metric: str, lower: bool) -> list[str]:

@@ -54,7 +54,7 @@ class _Labels:
         self._size = 9.5 if len(points) <= CROWD else 8
         self._centres = axes.transData.transform([point[:2] for point in points])
         self._radii = np.array([radius * self._pixels for _, _, radius, _ in points])
-        texts = [axes.text(0, 0, name, fontsize=self._size) for name in self._names]
+        texts = [axes.text(0, 0, name, fontsize=self._size, parse_math=False) for name in self._names]
         self._sizes = np.array([text.get_window_extent(renderer).size for text in texts]) + 2 * self._pixels  # a margin
         for text in texts:
             text.remove()
@@ -82,7 +82,8 @@ class _Labels:
             self._lines = np.vstack([self._lines, np.linspace(*ends, 20)])
             self._axes.plot(*to_data(ends).T, color='0.45', linewidth=0.6, zorder=1, scalex=False, scaley=False)
         self._boxes = np.vstack([self._boxes, boxes[best]])
-        self._axes.text(*to_data(middles[best]), self._names[index], fontsize=self._size, ha='center', va='center')
+        self._axes.text(*to_data(middles[best]), self._names[index], fontsize=self._size, ha='center', va='center',
+                        parse_math=False)  # two $ in a name are no formula
 
     def _cost(self, index: int, box: np.ndarray) -> float:
         """How many names, points, lines and edges of the plot a name would cover, and its line other names and points."""
@@ -122,7 +123,7 @@ def _scatter(benchmark: Benchmark, rows: list[Row], x: Callable[[Row], float], x
     axes.margins(x=0.16, y=0.16)
     axes.set_xlim(left=max(axes.get_xlim()[0], 0))
     axes.set_xlabel(x_label)
-    axes.set_ylabel(f'PSNR on {set_name} [dB]')
+    axes.set_ylabel(f'PSNR on {set_name} [dB]', parse_math=False)
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)

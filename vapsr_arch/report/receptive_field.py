@@ -201,7 +201,7 @@ def draw_receptive_fields(networks: Sequence[NetworkFields], image: np.ndarray, 
 
 
 def _draw_erf(axis: Axes, network: NetworkFields) -> AxesImage:
-    axis.set_title(network.name, fontsize=12, fontweight='bold')
+    axis.set_title(network.name, fontsize=12, fontweight='bold', parse_math=False)
     drawn = axis.imshow(network.erf / network.erf.max(), cmap='magma', norm=LogNorm(LEAST_GRADIENT, 1, clip=True))
     side = receptive_field_side(network.erf)
     rows, columns = network.erf.shape

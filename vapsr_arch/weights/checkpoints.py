@@ -191,7 +191,9 @@ def _tensors(path: str | os.PathLike, holder: Holder, make: Callable[[Any], Tens
             tensor = make(value)
         except TorchFileFault as fault:
             raise TorchFileFault(f'{name[:_SHOWN]}: {fault}') from None
-        if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
+        # Counters and tables of indices are whole numbers; weights that are, were quantized, and lack what they are scaled by.
+        whole = name.endswith(('weight', 'bias')) and not tensor.is_floating_point()
+        if whole or tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
             raise VapsrError(f'{where}: {name[:_SHOWN]} is a tensor of {tensor.dtype}, which no network here has')
         tensors[name] = tensor
     return tensors
