@@ -24,17 +24,18 @@ OPTIONS = """\
 vapsr options show options/train/VapSR/train_VapSR_x4_DF2K.yml
 ```
 
-prints an option file as it is read, with the defaults of all keys that it leaves out. `python docs/generate.py` writes this page
-from `vapsr_arch/options/schema.py`.
+This command prints an option file as it is read, with the defaults of all keys that it leaves out. `python docs/generate.py`
+writes this page from `vapsr_arch/options/schema.py`.
 
 Option files are BasicSR's, checked strictly: an unknown key, a wrong value or a network argument that does not exist is an error
 that names the file, the key and the nearest known one. A key that is left empty (`~`) has its default. Numbers may be written
 `1e-3`. Sections with a `type` take the arguments of that class or function. Classes of your own and of other repositories come by
-`plugins` ([extending.md](extending.md)); their keys are not checked.
+`plugins` ([extending.md](extending.md)); the keys that only such a class knows are not checked.
 
 **In an editor.** The first line of the files in `options/` names a JSON schema:
 `# yaml-language-server: $schema=../schema.json`. Editors with YAML's language server, such as VS Code with the extension YAML,
-check and complete option files by it. `vapsr options schema > schema.json` writes it for files of your own.
+check and complete option files by it. The path starts at the option file's folder: a copy beside the folder `options` needs
+`$schema=options/schema.json`. Elsewhere, `vapsr options schema > schema.json` writes the schema.
 
 **Images** are paired by name. Grey images are read as RGB, 16 bits as 8, alpha is dropped; the log says so.
 """
@@ -46,7 +47,8 @@ COMMANDS = """\
 vapsr --help
 ```
 
-lists the commands, and `vapsr COMMAND --help` describes one. `python docs/generate.py` writes this page from `vapsr_arch/cli/`.
+This command lists the others, and `vapsr COMMAND --help` describes one. `python docs/generate.py` writes this page from
+`vapsr_arch/cli/`.
 Exit codes: 0, all is done; 1, bad input, or some images failed; 2, faults in options or arguments.
 """
 # Sections of option files in the order of the page: (heading, definition in the JSON schema).

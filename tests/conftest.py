@@ -176,6 +176,8 @@ def plugin_package(workspace: Path, own_plugins: None) -> Path:
     """The files that docs/extending.md shows, in the current folder: `mine`, `my_net.py`, `train.py`, `train_mine.yml`."""
     from tests.pipeline.plugin_helpers import write_documented_files
     write_documented_files(workspace)
+    options = workspace / 'train_mine.yml'
+    options.write_text(options.read_text().replace('datasets/photos/X2', 'datasets/photos/LR'))  # the workspace's
     return workspace
 
 

@@ -25,6 +25,7 @@ import typer
 import yaml
 
 from tests.conftest import REPOSITORY, Finished, photograph
+from tests.pipeline.plugin_helpers import write_documented_files
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.cli import app
 from vapsr_arch.data.matlab_resize import imresize
@@ -110,7 +111,7 @@ def _write(path: Path, image: object) -> None:
 
 
 def _write_options(folder: Path) -> None:
-    """my_options.yml and my_train.yml as docs/train.md and docs/extending.md describe them, but small; my_net.py."""
+    """my_options.yml and my_train.yml as docs/train.md and docs/extending.md describe them, but small; the latter's files."""
     options = yaml.safe_load((REPOSITORY / 'options/train/VapSR/train_VapSR_x4_DF2K.yml').read_text())
     sample = re.search(r'```yaml\n(  train:\n.*?)```', (REPOSITORY / 'docs/train.md').read_text(), re.DOTALL)[1]
     options['datasets']['train'] = yaml.safe_load(sample)['train'] | {
@@ -120,8 +121,8 @@ def _write_options(folder: Path) -> None:
     options['logger'] = {'print_freq': 1, 'save_checkpoint_freq': 2}
     options |= {'name': 'mine', 'num_gpu': 0, 'network_g': {'type': 'VapSR', 'scale': 4, 'num_feat': 8, 'num_block': 1}}
     (folder / 'my_options.yml').write_text(yaml.safe_dump(options, sort_keys=False))
+    write_documented_files(folder)
     text = (REPOSITORY / 'docs/extending.md').read_text()
-    (folder / 'my_net.py').write_text(re.search(r'```python\n(# my_net\.py\n.*?)```', text, re.DOTALL)[1])
     changed = yaml.safe_load(re.search(r'```yaml\n(name: train_MyNet.*?)```', text, re.DOTALL)[1])
     options |= {'name': changed['name'], 'network_g': changed['network_g']}
     (folder / 'my_train.yml').write_text(yaml.safe_dump(options, sort_keys=False))

@@ -168,8 +168,8 @@ def test_what_is_no_file_is_not_passed_over_in_silence(files: Callable[..., None
     with pytest.raises(OptionsError, match='an input is an empty text'):
         _names('')
     assert _names('in/*') == {'in/a.png': 'out/a.png'}
-    assert capsys.readouterr().err == 'in/*: 4 files are skipped, not images: loop.png, lost.png, pipe.png, ...\n'
+    assert capsys.readouterr().err == 'in/*: 4 files are skipped, of no format that is read: loop.png, lost.png, pipe.png, ...\n'
     assert _names('in', recursive=True) == {'in/a.png': 'out/a.png', 'in/sub/b.png': 'out/sub/b.png'}
-    assert capsys.readouterr().err == 'in: 3 files are skipped, not images: loop.png, lost.png, pipe.png\n'
+    assert capsys.readouterr().err == 'in: 3 files are skipped, of no format that is read: loop.png, lost.png, pipe.png\n'
     assert sources_of([Path('in')]) == [Path('in/a.png')]
-    assert 'in: 3 files are skipped, not images: loop.png, lost.png, pipe.png\n' in capsys.readouterr().err
+    assert 'in: 3 files are skipped, of no format that is read: loop.png, lost.png, pipe.png\n' in capsys.readouterr().err

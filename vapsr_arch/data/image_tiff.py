@@ -53,8 +53,7 @@ def _empty_directory(head: bytes, group: int | None = None) -> TiffImagePlugin.I
 def with_ordered_tags(file: BinaryIO) -> bytes | None:
     """A TIFF whose tags are in another order than ascending, or twice, with its tags in order, each once: the first of two.
 
-    libtiff has a mere warning for these, by which they cannot be told from damaged pixels. A description that is there twice
-    is what tifffile writes.
+    libtiff has a mere warning for these, as for damaged pixels. tifffile writes a description twice.
 
     Returns:
         The file's bytes; None where the tags are in order, or two that say how the pixels lie contradict each other.

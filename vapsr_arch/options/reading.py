@@ -10,7 +10,7 @@ from vapsr_arch.errors import OptionsError
 from vapsr_arch.options.better import lower_is_better
 from vapsr_arch.options.checks import cross_checks
 from vapsr_arch.options.faults import fault, nearest, shown
-from vapsr_arch.options.schema import OWN_DATASETS, OWN_MODELS, ForeignDataset, Options
+from vapsr_arch.options.schema import OWN_DATASETS, OWN_MODELS, DerivedDataset, ForeignDataset, Options
 from vapsr_arch.options.yaml_files import override, read_yaml
 
 _TAGS = ('own', 'foreign', 'steps', 'cosine')  # pydantic puts a union's choice into locations
@@ -19,9 +19,9 @@ _WORDS = {**dict.fromkeys(('model_type', 'dict_type', 'model_attributes_type'), 
           'list_type': 'must be a list, such as [1, 2]'}
 
 
-def _describe(path: str | os.PathLike, error: ValidationError) -> Iterator[str]:
+def _describe(path: str | os.PathLike, error: ValidationError, *section: str) -> Iterator[str]:
     for item in error.errors():
-        place = [str(part) for part in item['loc'] if part not in _TAGS and part != '[key]']
+        place = [*section, *(str(part) for part in item['loc'] if part not in _TAGS and part != '[key]')]
         if item['type'] == 'unknown_keys':
             for key in item['ctx']['unknown']:
                 yield fault(path, '.'.join([*place, str(key)]), 'unknown key' + nearest(key, item['ctx']['known']))
@@ -42,6 +42,30 @@ def _dataset_without_none(dataset: dict[str, Any]) -> dict[str, Any]:
     foreign = dataset['type'] not in OWN_DATASETS
     return {key: value for key, value in dataset.items()
             if value is not None or (foreign and key not in ForeignDataset.model_fields)}
+
+
+def derived_dataset_faults(path: str | os.PathLike, phase: str, dataset: dict[str, Any], scale: int) -> list[str]:
+    """Checks a data set whose class is derived from one of this package, which is known once the plugins are imported.
+
+    Its class may read other keys than that one does, so none is required.
+
+    Args:
+        path: The option file.
+        phase: The data set's key under `datasets`.
+        dataset: The data set.
+        scale: The scale.
+
+    Returns:
+        The faults: a wrong value, or a key that looks like one of this package that is not given.
+    """
+    try:
+        checked = DerivedDataset.model_validate({key: value for key, value in dataset.items() if value is not None},
+                                                context={'open': True})
+    except ValidationError as error:
+        return list(_describe(path, error, 'datasets', phase))
+    if checked.gt_size and checked.gt_size % scale:
+        return [fault(path, f'datasets.{phase}.gt_size', f'{checked.gt_size} is not a multiple of the scale {scale}')]
+    return []
 
 
 def _fill(options: dict[str, Any], is_train: bool) -> None:

@@ -2,7 +2,8 @@
 
 Sections that name a class or a function by `type` (`network_g`, the losses, the metrics, optimizers and schedulers of torch)
 take that callable's arguments; `vapsr_arch.pipeline.checks` compares them with its signature. Where a class is none that this
-package knows, its section is open: a model class may read keys of its own at the top and under `train`, a data set any.
+package knows, its section is open: a model class may read keys of its own at the top and under `train`, a data set any;
+one that is derived from a data set of this package has those of that one checked, too.
 
 The defaults here are those that the code takes for a key that is not given; `None` stands for none. The texts below the keys
 are the documentation: docs/options.md, options/schema.json.
@@ -104,6 +105,12 @@ class Dataset(ForeignDataset, Section):
     """The probability that a sample is replaced by its negative."""
     use_shuffle: bool | None = None
     """Not used; BasicSR's option files have it."""
+
+
+class DerivedDataset(Dataset):
+    """A data set of a class derived from one of this package: it may have keys of its own beside those of that one."""
+
+    for_models: ClassVar[bool] = True
 
 
 class Paths(Section):

@@ -11,6 +11,7 @@ import torch
 from vapsr_arch.archs import NETWORKS
 from vapsr_arch.errors import OptionsError, VapsrError
 from vapsr_arch.options.faults import fault, nearest, shown
+from vapsr_arch.options.reading import derived_dataset_faults
 from vapsr_arch.options.schema import OWN_DATASETS, OWN_MODELS, losses_of
 from vapsr_arch.pipeline.model_checks import loss_faults, model_faults, training_faults
 from vapsr_arch.pipeline.networks import ADAPTATIONS, SPANDREL, network_class, parameters_of
@@ -117,6 +118,14 @@ def _channel_faults(path: str | os.PathLike, options: dict[str, Any]) -> Iterato
                             f'is {value}, but images of datasets.{phase} have {channels} channel{"s"[:channels - 1]}: {advice}')
 
 
+def _is_derived(name: str) -> bool:
+    """Whether a data set's `type` is a class derived from one of this package."""
+    from basicsr.utils.registry import DATASET_REGISTRY
+    known = registered(DATASET_REGISTRY)
+    own = tuple({known[REPLACEMENTS.get(own, own)] for own in OWN_DATASETS})
+    return name not in OWN_DATASETS and isinstance(known.get(name), type) and issubclass(known[name], own)
+
+
 def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
     """Checks every name and every argument that can be known, once the plugins are imported.
 
@@ -129,6 +138,9 @@ def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
     for key, name, known in _named(options):
         if name not in known:
             faults.append(fault(path, key, f'{name} is not registered' + nearest(name, known) + _OWN))
+    for phase, dataset in options['datasets'].items():
+        if _is_derived(dataset['type']):
+            faults += derived_dataset_faults(path, phase, dataset, options['scale'])
     for key in [key for key in options if key.startswith('network_')]:
         faults += _network_faults(path, key, options[key])
     for key, entry, known, given, also in _called(options):
@@ -173,10 +185,11 @@ def check_wandb(options: dict[str, Any]) -> None:
 
 def unchecked_keys(options: dict[str, Any]) -> Iterator[str]:
     """Sentences about keys that only a third-party class knows, and that are therefore checked against nothing."""
-    from vapsr_arch.options.schema import ForeignDataset, Options, Train
+    from vapsr_arch.options.schema import Dataset, ForeignDataset, Options, Train
     for phase, dataset in options['datasets'].items():
         if dataset['type'] not in OWN_DATASETS:
-            keys = [key for key in dataset if key not in ForeignDataset.model_fields]
+            known = Dataset if _is_derived(dataset['type']) else ForeignDataset
+            keys = [key for key in dataset if key not in known.model_fields]
             if keys:
                 yield f'datasets.{phase}: not checked, being {dataset["type"]}\'s own: {", ".join(keys)}'
     if options['model_type'] not in OWN_MODELS:
