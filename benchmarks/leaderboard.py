@@ -210,8 +210,8 @@ def page(benchmarks: list[Benchmark], of: dict[tuple[str, int], Entry], absent: 
     """docs/leaderboard.md."""
     lines = ['# Leaderboard of efficient super-resolution', '',
              '<!-- parse: it takes an hour -->', '```', 'make leaderboard', '```', '',
-             'This command measures every network here on the same images by the same rules, on one machine, and writes this '
-             'page; nothing in it is written by hand. The best PSNR on B100 comes first. '
+             'This command measures every network here on the same images by the same rules, on one machine, with torch\'s own '
+             'layers, and writes this page. The best PSNR on B100 comes first. '
              '[What the columns are](compare.md#what-the-columns-are).', '',
              'It needs the sets (`vapsr data fetch Set5 Set14 B100`), and downloads code and checkpoints; `make leaderboard '
              'REPOSITORIES=DIR` takes them from clones, DIR/OWNER/NAME. In a fresh clone of this project it takes an hour; later '
