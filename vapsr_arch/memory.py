@@ -72,8 +72,9 @@ def glibc() -> ctypes.CDLL | None:
 def peak_growth(run: Callable[[], object]) -> int | None:
     """Runs something, and measures by how many bytes this process's memory grew at its peak.
 
-    Freed memory that the C library kept is given back first: else what lies in it would not count. Meanwhile it keeps none:
-    with what lies between the pieces in use, the same network took 48 to 71 MB. What other threads take counts.
+    Freed memory that the C library kept is given back first: else what lies in it would not count. Meanwhile large pieces come
+    from the kernel and go back to it: with what lies between those in use, the same network took 48 to 71 MB in place of 40. What
+    other threads take counts.
 
     Returns:
         The bytes; None where the system does not report them, and nothing was run.
