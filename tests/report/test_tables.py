@@ -109,3 +109,23 @@ def test_names_in_a_crowded_plot_do_not_overlap(benchmark: Benchmark, monkeypatc
     assert len(boxes) == 17 and not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
     frame = figure.axes[0].get_window_extent()
     assert all(frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1 for box in boxes)
+
+
+def test_a_name_without_a_line_is_nearest_to_its_own_point(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr('vapsr_arch.report.plots.save_figure', lambda figure, path: figures.append(figure))
+    # As they were, C's name stood below the point of A, which is to the right of C.
+    points = {'A': (528, 32.166), 'B': (576, 32.158), 'C-C-C-C': (426, 32.157), 'D': (654, 32.252), 'E': (710, 32.21),
+              'F': (388, 32.04), 'G': (655, 32.1), 'H': (2000, 31.4), 'I': (310, 32.1), 'J': (311, 32.08)}
+    benchmark.rows = [Row(name, 4, 'Other', parameters=1000 * x, scores={'Set5': {'psnr': y}}) for name, (x, y) in points.items()]
+    draw_plots(benchmark, Path('out'))
+    axes = figures[0].axes[0]
+    figures[0].draw_without_rendering()
+    centres = axes.transData.transform(list(points.values()))
+    with_line = {tuple(line.get_xydata()[0].round(3)) for line in axes.lines}
+    alone = [text for text in axes.texts if points[text.get_text()] not in with_line]
+    assert len(alone) > 4
+    for text in alone:
+        box = text.get_window_extent()
+        gaps = np.linalg.norm(np.clip(centres, (box.x0, box.y0), (box.x1, box.y1)) - centres, axis=1)
+        assert list(points)[gaps.argmin()] == text.get_text()

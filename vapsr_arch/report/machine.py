@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def _cpu() -> str:
 def counted(count: int, noun: str) -> str:
     """`1 thread`, `2 threads`."""
     return f'{count} {noun}{"" if count == 1 else "s"}'
+
+
+def processor(machine: Mapping[str, str | int]) -> str:
+    """What computed, of `describe_machine`: the GPU, or the CPU with the instructions that torch used."""
+    return f'{machine["device"]} ({machine["instructions"]})' if machine['instructions'] else str(machine['device'])
 
 
 def describe_machine(device: str) -> dict[str, str | int]:

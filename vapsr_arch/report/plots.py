@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from vapsr_arch.files import written_whole
 from vapsr_arch.report.benchmark import Benchmark
-from vapsr_arch.report.machine import counted
+from vapsr_arch.report.machine import counted, processor
 from vapsr_arch.report.row import Row
 
 SIZE, CROWDED_SIZE = (7.5, 4.6), (7.5, 6.4)  # inches; README pages are about 850 pixels wide
@@ -74,10 +74,12 @@ class _Labels:
         # A name to the left or right lies beside its point; one above or below is centred over it.
         middles = centre + directions * (self._radii[index] + distances * self._pixels)[:, None] + np.sign(directions) * size / 2
         boxes = np.hstack([middles - size / 2, middles + size / 2])
-        costs = [self._cost(index, box) + distance / DISTANCES[-1] for box, distance in zip(boxes, distances)]
+        with_line = np.arange(len(boxes)) >= len(DIRECTIONS)
+        costs = [self._cost(index, box, has_line) + distance / DISTANCES[-1]
+                 for box, has_line, distance in zip(boxes, with_line, distances)]
         best = int(np.argmin(costs))
         to_data = self._axes.transData.inverted().transform
-        if best >= len(DIRECTIONS):
+        if with_line[best]:
             ends = np.stack([centre, _nearest(boxes[best], centre)])
             self._lines = np.vstack([self._lines, np.linspace(*ends, 20)])
             self._axes.plot(*to_data(ends).T, color='0.45', linewidth=0.6, zorder=1, scalex=False, scaley=False)
@@ -85,16 +87,18 @@ class _Labels:
         self._axes.text(*to_data(middles[best]), self._names[index], fontsize=self._size, ha='center', va='center',
                         parse_math=False)  # two $ in a name are no formula
 
-    def _cost(self, index: int, box: np.ndarray) -> float:
-        """How many names, points, lines and edges of the plot a name would cover, and its line other names and points."""
+    def _cost(self, index: int, box: np.ndarray, has_line: bool) -> float:
+        """How many names, points, lines and edges of the plot a name would cover, and its line other names and points; and
+        whether, without a line, it would be taken for another point's."""
         names = ((box[:2] < self._boxes[:, 2:]) & (box[2:] > self._boxes[:, :2])).all(1).sum()
-        points = (np.linalg.norm(_nearest(box, self._centres) - self._centres, axis=1) < self._radii).sum()
+        distances = np.linalg.norm(_nearest(box, self._centres) - self._centres, axis=1) - self._radii
+        points, mistaken = (distances < 0).sum(), not has_line and distances.argmin() != index
         lines = _within(box, self._lines).any()
         outside = (box[:2] < self._frame[:2]).any() or (box[2:] > self._frame[2:]).any()
         line = np.linspace(self._centres[index], _nearest(box, self._centres[index]), 20)
         crossed = sum(_within(other, line).any() for other in self._boxes)
         near = np.linalg.norm(line[:, None] - self._centres, axis=2).min(0) < self._radii
-        return 4 * (names + points + lines) + 8 * outside + 2 * (crossed + np.delete(near, index).sum())
+        return 4 * (names + points + lines) + 8 * outside + 2 * (crossed + np.delete(near, index).sum() + mistaken)
 
 
 def _nearest(box: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -156,7 +160,7 @@ def draw_plots(benchmark: Benchmark, out: Path) -> list[Path]:
     if by_latency:
         figures['psnr_latency'] = _scatter(
             benchmark, by_latency, lambda row: row.latency * 1e3, 'latency at 320x180 input [ms]',
-            f'x{scale}: PSNR over latency; {machine["device"]}, {counted(machine["threads"], "thread")}, fp32')
+            f'x{scale}: PSNR over latency; {processor(machine)}, {counted(machine["threads"], "thread")}, fp32')
     paths = []
     for name, figure in figures.items():
         paths.append(out / f'{name}{benchmark.suffix}')

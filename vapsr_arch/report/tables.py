@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from vapsr_arch.report.benchmark import Benchmark
-from vapsr_arch.report.machine import counted
+from vapsr_arch.report.machine import counted, processor
 from vapsr_arch.report.published import published
 from vapsr_arch.report.row import Row
 
@@ -104,8 +104,7 @@ def _markdown_row(texts: Sequence[str]) -> str:
 def measured_on(benchmark: Benchmark) -> str:
     """The machine and the versions that the figures were taken with."""
     machine = benchmark.machine
-    instructions = f' ({machine["instructions"]})' if machine['instructions'] else ''
-    return (f'{machine["device"]}{instructions}, {counted(machine["cores"], "core")}, {counted(machine["threads"], "thread")}; '
+    return (f'{processor(machine)}, {counted(machine["cores"], "core")}, {counted(machine["threads"], "thread")}; '
             f'torch {machine["torch"]}, BasicSR {machine["basicsr"]}, Python {machine["python"]}')
 
 
