@@ -20,6 +20,7 @@ from tests.data.data_helpers import png_chunk, with_png_chunks, write_damaged_pa
 from vapsr_arch.data.image_files import ImageData, read_header, read_image
 from vapsr_arch.data.image_writing import check_fits, write_image
 from vapsr_arch.data.images import decode, read_as_it_is
+from vapsr_arch.data.libvips import pyvips
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.memory import glibc
 
@@ -308,6 +309,29 @@ def test_cmyk_is_converted_and_reported(kind: str, tmp_path: Path) -> None:
     Image.new('CMYK', (4, 4), (0, 0, 0, 0)).save(tmp_path / 'x', kind)
     read = read_image(tmp_path / 'x')
     assert (read.pixels > 250).all() and read.pixels.shape == (4, 4, 3) and 'CMYK' in read.notes[0]
+
+
+def _cmyk_profile() -> bytes:
+    """The one that libvips brings."""
+    grey = pyvips.Image.black(1, 1, bands=3).copy(interpretation='srgb')
+    return grey.icc_transform('cmyk', input_profile='srgb').get('icc-profile-data')
+
+
+PROFILES = {'a standard profile, as its own is for RGB, not CMYK':
+            ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes(),
+            'a standard profile, as its own is damaged': 40 * b'garbage',
+            'its ICC profile': _cmyk_profile()}
+
+
+@pytest.mark.parametrize('kind', ['jpeg', 'tiff'])
+@pytest.mark.parametrize('by', PROFILES)
+def test_which_profile_converts_cmyk(kind: str, by: str, tmp_path: Path) -> None:
+    image = Image.new('CMYK', (4, 4), (200, 30, 90, 20))
+    image.save(tmp_path / 'with', kind, icc_profile=PROFILES[by])
+    image.save(tmp_path / 'without', kind)
+    read, plain = read_image(tmp_path / 'with'), read_image(tmp_path / 'without')
+    assert np.array_equal(read.pixels, plain.pixels) and read.icc is None
+    assert read.notes == (f'it is CMYK and was converted to sRGB by {by}',)
 
 
 def test_an_apng_is_refused(tmp_path: Path) -> None:

@@ -138,11 +138,15 @@ def _read(opened: Opened, path: str | os.PathLike) -> ImageData:
     if image.get_typeof('icc-profile-data'):
         icc = image.get('icc-profile-data')
     if image.interpretation == 'cmyk':
-        by = 'its ICC profile' if icc else 'a standard profile, as it has none'
+        fault = image_metadata.icc_fault(icc, 'CMYK') if icc else 'is missing'
+        by = f'a standard profile, as its own {fault}' if fault else 'its ICC profile'
         notes.append(f'it is CMYK and was converted to sRGB by {by}')
+        if icc and fault:
+            image = image.copy()
+            image.remove('icc-profile-data')
         deep, icc = image.format == 'ushort', None
         image = _converted(image, 16 if deep else 8, path)
-    if icc and (fault := image_metadata.icc_fault(icc, image.bands)):
+    if icc and (fault := image_metadata.icc_fault(icc, 'GRAY' if image.bands < 3 else 'RGB')):
         notes.append(f'its ICC profile {fault} and was left out')
         icc = None
     if not icc and not notes and opened.kind == 'png' and image_metadata.png_has_profile(opened.file):

@@ -5,7 +5,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from PIL import ExifTags, Image, ImageCms
 
@@ -67,12 +67,12 @@ def suited_xmp(xmp: bytes, height: int, width: int) -> bytes:
     return _XMP_HEIGHT.sub(rb'\g<1>%d' % height, xmp)
 
 
-def icc_fault(profile: bytes, channels: int) -> str | None:
+def icc_fault(profile: bytes, wanted: Literal['GRAY', 'RGB', 'CMYK']) -> str | None:
     """Why an ICC profile does not fit an image; None if it does.
 
     Args:
         profile: The profile's bytes.
-        channels: The image's, alpha included.
+        wanted: What the image's colours are.
     """
     if len(profile) < _ICC_TAGS or int.from_bytes(profile[:4], 'big') != len(profile):
         return 'is damaged'
@@ -80,12 +80,11 @@ def icc_fault(profile: bytes, channels: int) -> str | None:
     table = profile[_ICC_TAGS:_ICC_TAGS + size_of_table]
     if len(table) < size_of_table or any(start + size > len(profile) for start, size in struct.iter_unpack('>4xII', table)):
         return 'is damaged'  # libpng would refuse it, LittleCMS does without such a tag
-    wanted = 'GRAY' if channels < 3 else 'RGB'
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = opened.profile.xcolor_space.strip()
         if space == wanted:
-            ImageCms.buildTransform(opened, ImageCms.createProfile('sRGB'), 'L' if wanted == 'GRAY' else 'RGB', 'RGB')
+            ImageCms.buildTransform(opened, ImageCms.createProfile('sRGB'), 'L' if wanted == 'GRAY' else wanted, 'RGB')
     except (OSError, ImageCms.PyCMSError, ValueError, TypeError):
         return 'is damaged'
     return None if space == wanted else f'is for {space}, not {wanted}'
