@@ -86,8 +86,9 @@ def test_outputs_are_kept_unless_forced(folder: Path, upscale: Callable[..., Fin
     assert first.code == 0 and '1 of 2 outputs exist already' in first.err
     assert Path('out/0.png').read_text() == 'here already' and read_image('out/1.png').pixels.shape == (40, 60, 3)
     assert '2 of 2 outputs' in upscale('in', '-o', 'out').err
-    other = vapsr('upscale', 'in', '-o', 'out', '--weights', 'VapSR-S_x5')
-    assert other.code == 1 and 'VapSR-S_x5' in other.err  # the outputs are not taken for those of weights that are not there
+    for name in ('VapSR-S_x5', ''):  # the outputs are not taken for those of weights that are not there
+        other = vapsr('upscale', 'in', '-o', 'out', '--weights', name)
+        assert other.code == 1 and f'{name}: there is no such file of weights' in other.err
     assert upscale('in', '-o', 'out', '--force').code == 0
     assert read_image('out/0.png').pixels.shape == (40, 60, 3)
 

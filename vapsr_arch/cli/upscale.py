@@ -64,7 +64,7 @@ def upscale(
     if part:
         count, jobs = len(jobs), shard_of(jobs, *part)
         print(f'shard {shard}: {len(jobs)} of {count} images', file=sys.stderr)
-    if weights and not opt:
+    if weights is not None and not opt:
         find_weights(weights)  # also where nothing is left to do
     wanted = [job for job in jobs if force or not job.output.exists()]
     if len(wanted) < len(jobs):
