@@ -35,6 +35,8 @@ $(VENV)/installed: constraints.txt setup.py pyproject.toml tools/basicsr_wheel.p
 	@wheel=$$($(BIN)/python tools/basicsr_wheel.py) && $(PIP) "$$wheel"
 	@echo "4/4 everything else"
 	@$(PIP) --no-build-isolation -e '.[app,benchmark,demo,export,ncnn,test]'
+	@$(BIN)/python -c 'import cv2' || { echo "OpenCV needs libraries of the system; on Debian and Ubuntu: \
+	apt-get install libgl1 libglib2.0-0 libxcb1" >&2; exit 1; }
 	@touch $@
 
 demo: install

@@ -122,6 +122,15 @@ def test_a_full_disk_is_reported_for_the_copy(number: int, named: str, monkeypat
     assert (stop.value.code, capsys.readouterr().err) == (1, f'Error: {named}: {os.strerror(number)}\n')
 
 
+def test_a_library_that_the_system_lacks_is_named(monkeypatch: pytest.MonkeyPatch, vapsr: Callable[..., Finished]) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise ImportError('libxcb.so.1: cannot open shared object file: No such file or directory')
+
+    monkeypatch.setattr(cli, 'app', fail)
+    result = vapsr('test')
+    assert result.code == 1 and result.err.startswith('Error: this system has no libxcb.so.1, ') and 'libxcb1' in result.err
+
+
 def test_error_of_a_worker_is_its_sentence() -> None:
     text = 'Caught VapsrError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  ...\n' \
            'vapsr_arch.errors.VapsrError: a.png cannot be decoded\n'

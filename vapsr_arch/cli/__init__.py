@@ -20,6 +20,8 @@ from vapsr_arch.cli.upscale import upscale
 from vapsr_arch.cli.web_app import web_app
 from vapsr_arch.errors import VapsrError
 
+_SHARED_LIBRARY = re.compile(r'(\S+): cannot open shared object file')  # as Linux says it
+_OF_OPENCV = 'libgl1 libglib2.0-0 libxcb1'  # which images of containers often lack
 _HOME = re.compile(r'(--[\w-]+=)?(~.*)', re.DOTALL)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -70,4 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         name = error.filename2 if full and error.filename2 else error.filename  # a copy is what there is no room for
         print(f'Error: {name}: {error.strerror}', file=sys.stderr)
+        sys.exit(VapsrError.exit_code)
+    except ImportError as error:
+        if not (missing := _SHARED_LIBRARY.match(str(error))):
+            raise
+        print(f'Error: this system has no {missing[1]}, which an installed package needs; what OpenCV needs comes, on Debian and '
+              f'Ubuntu, with: apt-get install {_OF_OPENCV}', file=sys.stderr)
         sys.exit(VapsrError.exit_code)

@@ -24,7 +24,7 @@ def upscale(
                        'ONNX file. By default the shipped VapSR-S of the scale: for JPEG and lossy WebP the photo weights, '
                        'where there are some.')] = None,
     scale: Annotated[int | None, typer.Option('-s', '--scale', min=1, show_default=False, help="The scale; by default the "
-                     "weights', or 4. PAN's weights are the same for x2 and x3.")] = None,
+                     "weights', or 4. PAN's checkpoints for x2 and x3 look alike.")] = None,
     param_key: ParamKey = None,
     opt: OptFile = None,
     plugin: Plugins = None,
