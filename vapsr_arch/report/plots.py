@@ -1,5 +1,6 @@
 """The two plots of a benchmark: PSNR over parameters and over latency."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,6 +112,12 @@ def _within(box: np.ndarray, points: np.ndarray) -> np.ndarray:
     return ((points > box[:2]) & (points < box[2:])).all(1)
 
 
+def _names(rows: list[Row]) -> list[str]:
+    """The labels of rows; of measured ones without what is in brackets at their end, such as a year, where they still differ."""
+    short = [row.label if row.source else re.sub(r' \([^()]*\)$', '', row.label) for row in rows]
+    return [name if short.count(name) == 1 else row.label for name, row in zip(short, rows)]
+
+
 def _scatter(benchmark: Benchmark, rows: list[Row], x: Callable[[Row], float], x_label: str, title: str,
              area: Callable[[Row], float] | None = None) -> Figure:
     """PSNR on the first set over a cost; what was published and not measured is a ring."""
@@ -132,7 +139,7 @@ def _scatter(benchmark: Benchmark, rows: list[Row], x: Callable[[Row], float], x
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     figure.draw_without_rendering()
-    _Labels(axes, [(*point, (size / 3.1416)**0.5, row.label) for point, size, row in zip(points, sizes, rows)]).draw()
+    _Labels(axes, [(*point, (size / 3.1416)**0.5, name) for point, size, name in zip(points, sizes, _names(rows))]).draw()
     return figure
 
 
