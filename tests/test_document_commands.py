@@ -111,14 +111,18 @@ def _write(path: Path, image: object) -> None:
 
 
 def _write_options(folder: Path) -> None:
-    """my_options.yml and my_train.yml as docs/train.md and docs/extending.md describe them, but small; the latter's files."""
+    """my_options.yml, that of docs/data.md as web.yml, and my_train.yml as the pages describe them, but small; and its files."""
     options = yaml.safe_load((REPOSITORY / 'options/train/VapSR/train_VapSR-S_x4_photos.yml').read_text())
-    options['datasets']['train'] |= {'gt_size': 32, 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 1, 'dataset_enlarge_ratio': 2}
     options['train']['total_iter'] = 2
     options['path']['pretrain_network_g'] = None
     options['logger'] = {'print_freq': 1, 'save_checkpoint_freq': 2}
     options |= {'name': 'mine', 'num_gpu': 0, 'network_g': {'type': 'VapSR', 'scale': 4, 'num_feat': 8, 'num_block': 1}}
-    (folder / 'my_options.yml').write_text(yaml.safe_dump(options, sort_keys=False))
+    text = (REPOSITORY / 'docs/data.md').read_text()
+    web = yaml.safe_load(re.search(r'```yaml\n(  train:\n.*?)```', text, re.DOTALL)[1])['train']
+    for name, dataset in (('web', web), ('my_options', options['datasets']['train'])):
+        options['datasets']['train'] = dataset | {
+            'gt_size': 32, 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 1, 'dataset_enlarge_ratio': 2}
+        (folder / f'{name}.yml').write_text(yaml.safe_dump(options, sort_keys=False))
     write_documented_files(folder)
     text = (REPOSITORY / 'docs/extending.md').read_text()
     changed = yaml.safe_load(re.search(r'```yaml\n(name: train_MyNet.*?)```', text, re.DOTALL)[1])

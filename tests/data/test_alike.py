@@ -69,3 +69,5 @@ def test_other_colours() -> None:
     assert difference(gt, np.clip(lq * [1.1, 1, 0.9], 0, 255).astype(np.uint8), 4) is None
     grey = cv2.cvtColor(cv2.cvtColor(gt, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     assert difference(grey, imresize(grey, 1 / 4), 4) is None
+    assert difference(grey, cv2.GaussianBlur(imresize(grey, 1 / 4), (0, 0), 1.2), 4) is None
+    assert difference(grey, np.ascontiguousarray(degraded(grey)[::4, ::4, :1].repeat(3, axis=2)), 4) is None

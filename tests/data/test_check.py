@@ -87,6 +87,39 @@ def test_an_option_file_with_packs(pairs: tuple[Path, Path], tmp_path: Path, vap
     assert 'datasets.val.io_backend: is required' in output
 
 
+def test_every_pack_of_a_list_is_opened(pairs: tuple[Path, Path], train_options: Callable[..., str], tmp_path: Path,
+                                        monkeypatch: pytest.MonkeyPatch, vapsr_output: Vapsr) -> None:
+    hr, lr = pairs
+    monkeypatch.setenv('HOME', str(tmp_path))
+    for folder, name in ((hr, 'HR'), (lr, 'v1'), (lr, 'v2'), (lr, 'damaged')):
+        make_pack([folder], tmp_path / f'{name}.pack', workers=1)
+    pixels = cv2.imread(str(lr / 'b.png')).tobytes()
+    damaged = tmp_path / 'damaged.pack'
+    damaged.write_bytes(damaged.read_bytes().replace(pixels, bytes(len(pixels))))
+    (lr / 'b.png').rename(lr / 'e.png')
+    make_pack([lr], tmp_path / 'renamed.pack', workers=1)
+
+    def checked(*packs: str) -> str:
+        train = {'type': 'PairedPackDataset', 'io_backend': None, 'dataroot_gt': '~/HR.pack', 'dataroot_lq': list(packs)}
+        file = Path(train_options(scale=4, network_g={'scale': 4}, datasets={'train': train}))
+        options = yaml.safe_load(file.read_text())
+        del options['datasets']['val']
+        file.write_text(yaml.safe_dump(options))
+        code, output = vapsr_output('data', 'check', '-opt', file, '--workers', 1)
+        assert code == int('no faults' not in output)
+        return output
+
+    assert '4 HR images checked, no faults' in checked('~/v1.pack', str(tmp_path / 'v2.pack'))
+    output = checked('~/v1.pack', '~/damaged.pack')
+    assert '4 HR images checked, 1 fault\n' in output
+    assert f'b of {damaged} is not the LR image of b of {tmp_path}/HR.pack: it shows something else; make it again' in output
+    output = checked('~/v1.pack', '~/renamed.pack')
+    assert f'b of {tmp_path}/HR.pack has no partner: no image named b in {tmp_path}/renamed.pack' in output
+    assert f'e of {tmp_path}/renamed.pack has no partner: no HR image of its name in {tmp_path}/HR.pack' in output
+    output = checked('~/v1.pack', '~/none.pack')
+    assert f'photos: {tmp_path}/none.pack: the pack cannot be read: No such file or directory' in output
+
+
 def test_faults_of_arguments(tmp_path: Path, vapsr_output: Vapsr) -> None:
     assert 'give either -opt FILE, or --gt DIR, --lq DIR and --scale N' in vapsr_output('data', 'check', '--gt', tmp_path)[1]
     code, output = vapsr_output('data', 'check', '-opt', 'options.yml', '--gt-size', 192)

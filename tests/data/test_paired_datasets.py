@@ -3,6 +3,7 @@
 import itertools
 import pickle
 import random
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -121,6 +122,59 @@ def test_processes_draw_together_what_one_draws(options: dict, processes: int) -
 
     together = zip(*(batches(processes, rank) for rank in range(processes)))
     assert [sorted(itertools.chain(*step)) for step in together] == [sorted(step) for step in batches(1, 0)]
+
+
+@pytest.fixture
+def variants(options: dict, tmp_path: Path) -> dict[str, Any]:
+    """The pack's options with two more LR packs: all 0 and all 255, where the images' noise is neither."""
+    given = Pack(options['pack']['dataroot_lq'])
+    for name, level in (('dark', 0), ('light', 255)):
+        write_pack(tmp_path / f'{name}.pack', {name: np.full_like(given[given.find(name)], level) for name in given.names()})
+    return options['pack'] | {'dataroot_lq': [str(tmp_path / f'{name}.pack') for name in ('lq', 'dark', 'light')]}
+
+
+def test_samples_come_from_all_packs_of_a_list(options: dict, variants: dict) -> None:
+    one, several = epochs(dataset_of(options['pack']), 0), epochs(dataset_of(variants), 0)
+    assert [(name, gt) for name, gt, _ in several] == [(name, gt) for name, gt, _ in one]  # cropped as with one pack
+    kinds = {np.zeros(192, np.float32).tobytes(): 'dark', np.ones(192, np.float32).tobytes(): 'light'}
+    taken = [kinds.get(lq, 'lq') for _, _, lq in several]
+    assert all(lq == mine for (_, _, lq), (_, _, mine), kind in zip(one, several, taken) if kind == 'lq')
+    assert set(taken[:10]) == set(taken[10:]) == {'lq', 'dark', 'light'} and taken[:10] != taken[10:]
+    assert epochs(dataset_of(variants), 2) == epochs(dataset_of(variants), 0) == several
+    assert epochs(dataset_of(variants), 0, first=1)[:10] == several[10:]  # as after resuming
+    assert [kinds.get(lq, 'lq') for _, _, lq in epochs(dataset_of(variants), 0, seed=2)] != taken
+
+
+def test_packs_of_a_list_are_taken_equally_often(variants: dict) -> None:
+    dataset = dataset_of(variants)
+    for indices in ((SeededIndex(1, seed) for seed in range(900)), itertools.repeat(1, 900)):  # by seeds, and without one
+        random.seed(0)
+        counts = Counter(float(level) if level in (0, 1) else 0.5 for level in (dataset[index]['lq'].mean() for index in indices))
+        assert set(counts) == {0, 0.5, 1} and all(abs(count - 300) < 60 for count in counts.values())
+
+
+def test_a_list_of_one_pack_is_that_pack(options: dict) -> None:
+    several = options['pack'] | {'dataroot_lq': [options['pack']['dataroot_lq']]}
+    assert epochs(dataset_of(several), 0) == epochs(dataset_of(options['pack']), 0)
+
+
+def test_packs_of_a_list_that_do_not_fit(variants: dict, tmp_path: Path) -> None:
+    images = {name: pack[pack.find(name)] for pack in [Pack(tmp_path / 'dark.pack')] for name in pack.names()}
+    for changed, text in (({}, 'the pack cannot be read: No such file'),
+                          ({'b': None}, f'b of {tmp_path}/gt.pack has no partner: no image named b in {tmp_path}/light.pack'),
+                          ({'e': images['a']}, f'e of {tmp_path}/light.pack has no partner: no HR image of its name in '),
+                          ({'b': images['b'][1:]}, f'b of .*, is not the size of its LR image in {tmp_path}/light.pack times 4')):
+        (tmp_path / 'light.pack').unlink(missing_ok=True)
+        if changed:
+            present = {name: image for name, image in (images | changed).items() if image is not None}
+            write_pack(tmp_path / 'light.pack', present)
+        with pytest.raises(VapsrError, match=text):
+            dataset_of(variants)
+
+
+def test_a_list_is_for_training(variants: dict) -> None:
+    with pytest.raises(VapsrError, match=r'^set: dataroot_lq: a list of packs is for training: name one pack$'):
+        dataset_of(variants | {'phase': 'val'})
 
 
 def test_a_seeded_index_is_an_int_and_keeps_its_seed() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from basicsr.models.sr_model import SRModel
 
 from tests.conftest import Finished
 from tests.models.training_helpers import RUN, network, signal_at, signal_at_image, states
+from vapsr_arch.data.degrade import make_degraded
+from vapsr_arch.data.packing import make_pack
 from vapsr_arch.models.vapsr_model import VapSRModel
 
 
@@ -37,6 +40,30 @@ def test_stopped_and_resumed_ends_with_the_same_bytes(
     resumed = vapsr('train', '-opt', options, '--auto_resume')
     assert resumed.code == 0 and f'iter: {stop}.' in resumed.err
     assert network() == undisturbed
+
+
+def test_a_run_on_a_list_of_packs_resumes_to_the_same_bytes(train_options: Callable[..., str], vapsr: Callable[..., Finished],
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('HOME', str(Path.cwd()))
+    make_degraded([Path('datasets/photos/HR')], Path('degraded'), 2, variants=1, workers=1)
+    for folder, pack in (('datasets/photos/HR', 'HR'), ('datasets/photos/LR', 'LR'), ('degraded/X2_v1', 'v1')):
+        make_pack([Path(folder)], Path(f'{pack}.pack'), workers=1)
+    packs = {'type': 'PairedPackDataset', 'io_backend': None, 'dataroot_gt': 'HR.pack', 'dataset_enlarge_ratio': 3}
+
+    def trained(lq: str | list[str], **train: int) -> bytes:
+        options = train_options(datasets={'train': {**packs, 'dataroot_lq': lq}}, train={'total_iter': 9, **train})
+        result = vapsr('train', '-opt', options, '--auto_resume')
+        assert result.code == 0, result.err
+        return network()
+
+    several = ['LR.pack', '~/v1.pack']
+    clean, degraded = trained('LR.pack'), (shutil.rmtree(RUN), trained('v1.pack'))[1]
+    shutil.rmtree(RUN)
+    undisturbed = trained(several)
+    assert len({clean, degraded, undisturbed}) == 3
+    shutil.rmtree(RUN)
+    assert trained(several, total_iter=4) != undisturbed
+    assert trained(several) == undisturbed
 
 
 def test_ctrl_c_saves_and_exits_with_130(train_options: Callable[..., str], vapsr: Callable[..., Finished],

@@ -40,7 +40,8 @@ def test_option_files_name_the_schema_and_follow_it(file: Path) -> None:
 
 @pytest.mark.parametrize('changes', [
     {'colour': 1}, {'scale': '4'}, {'scale': 0}, {'num_gpu': 'all'}, {'name': 'a/b'}, {'datasets': {'training': {}}},
-    {'datasets': {'train': {'gt_sise': 192}}}, {'datasets': {'train': {'io_backend': {'type': 'zip'}}}},
+    {'datasets': {'train': {'gt_sise': 192}}}, {'datasets': {'train': {'dataroot_lq': []}}},
+    {'datasets': {'train': {'dataroot_lq': ['a.pack', 4]}}}, {'datasets': {'train': {'io_backend': {'type': 'zip'}}}},
     {'network_g': {'type': 4}}, {'network_d': 'VGG'}, {'path': {'pretrained': 'a.pth'}}, {'train': {'total_itre': 5}},
     {'train': {'amp': 'fp8'}}, {'train': {'scheduler': {'milestone': [1]}}}, {'train': {'optim_g': {'lr': 0}}},
     {'train': {'edge_opt': {'loss_weight': 1}}}, {'val': {'metrics': {'lpips': {}}}}, {'logger': {'print_freq': 0.5}}], ids=str)
@@ -64,6 +65,17 @@ def test_classes_of_others_are_open(changes: dict[str, Any], tmp_path: Path) -> 
     (tmp_path / 'right.yml').write_text(yaml.safe_dump(options))
     VALIDATOR.validate(options)
     load_options(tmp_path / 'right.yml', is_train=True)
+
+
+def test_a_list_of_packs_is_read(tmp_path: Path) -> None:
+    packs = {'type': 'PairedPackDataset', 'io_backend': None, 'dataroot_lq': ['a.pack', 'b.pack']}
+    options = merged(read_yaml(TRAINING), {'datasets': {'train': packs}})
+    (tmp_path / 'packs.yml').write_text(yaml.safe_dump(options))
+    VALIDATOR.validate(options)
+    assert load_options(tmp_path / 'packs.yml', True)['datasets']['train']['dataroot_lq'] == ['a.pack', 'b.pack']
+    forced = load_options(TRAINING, True, ['datasets:train:type=PairedPackDataset', 'datasets:train:io_backend=~',
+                                           'datasets:train:dataroot_lq=[a.pack, b.pack]'])
+    assert forced == load_options(tmp_path / 'packs.yml', True)
 
 
 def test_every_key_is_described() -> None:

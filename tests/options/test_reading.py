@@ -200,6 +200,7 @@ def test_missing_file_is_refused() -> None:
         read_yaml('nowhere.yml')
 
 
+PACKS = {'type': 'PairedPackDataset', 'io_backend': None}
 TRAIN_FAULTS = {
     'misspelt key': ({'train': {'totl_iter': 3}}, "train.yml: train.totl_iter: unknown key; did you mean 'total_iter'?"),
     'misspelt section': ({'trian': {}}, "train.yml: trian: unknown key; did you mean 'train'?"),
@@ -258,6 +259,16 @@ TRAIN_FAULTS = {
     'multiple': ({'network_g': {'size_multiple': 0}}, 'network_g.size_multiple: must be a whole number from 1 to 1,024, not 0'),
     'loss weight': ({'train': {'pixel_opt': {'loss_weight': '1'}}}, "train.pixel_opt.loss_weight: must be a number, not '1'"),
     'loss of NaN': ({'train': {'pixel_opt': {'loss_weight': float('nan')}}}, 'loss_weight: must be a number, not nan'),
+    'no path': ({'datasets': {'train': {'dataroot_lq': 5}}},
+                'train.yml: datasets.train.dataroot_lq: must be a path or a list of paths, not 5\n'),
+    'no packs': ({'datasets': {'train': {**PACKS, 'dataroot_lq': []}}},
+                 'train.yml: datasets.train.dataroot_lq: must be a path or a list of paths, not []\n'),
+    'empty pack': ({'datasets': {'train': {**PACKS, 'dataroot_lq': ['a', '']}}},
+                   "train.yml: datasets.train.dataroot_lq: must be a path or a list of paths, not ['a', '']\n"),
+    'list of folders': ({'datasets': {'train': {'dataroot_lq': ['a', 'b']}}},
+                        'datasets.train.dataroot_lq: a list is for PairedPackDataset, which takes packs: give one path\n'),
+    'list in val': ({'datasets': {'val': {**PACKS, 'dataroot_lq': ['a', 'b']}}},
+                    'train.yml: datasets.val.dataroot_lq: a list of packs is for training: name one pack\n'),
     'no val_freq': ({'val': {'val_freq': None}}, 'val.val_freq: is required for training'),
 }
 

@@ -11,6 +11,7 @@ import yaml
 
 from tests.conftest import Finished
 from tests.models import training_process
+from vapsr_arch.data.packing import make_pack
 from vapsr_arch.errors import OptionsError, VapsrError
 from vapsr_arch.pipeline.plugins import class_of, load_file, load_plugins
 
@@ -144,6 +145,8 @@ def test_a_class_of_a_file_trains_resumes_and_tests(plugin_package: Path, train_
      'datasets.train.use_rot: '),
     ({'plugins': ['mine.noisy_dataset'], 'datasets': {'train': {'type': 'NoisyDataset', 'gt_size': 15}}},
      'datasets.train.gt_size: 15 is not a multiple of the scale 2'),
+    ({'plugins': ['mine.noisy_dataset'], 'datasets': {'train': {'type': 'NoisyDataset', 'dataroot_lq': ['a', 'b']}}},
+     'datasets.train.dataroot_lq: a list is for PairedPackDataset, which takes packs: give one path'),
     ({'datasets': {'train': {'type': 'CheckedPairedImageDataset', 'gt_sise': 1}}},
      "datasets.train.gt_sise: unknown key; did you mean 'gt_size'?"),
     ({'plugins': ['mine.edge_loss'], 'train': {'edge_opt': {'type': 'EdgeLoss', 'weight': 1}}},
@@ -156,6 +159,20 @@ def test_names_that_are_not_there(changes: dict, words: str, plugin_package: Pat
     result = vapsr('train', '-opt', train_options(**changes))
     assert result.code in (1, 2) and words in result.err and 'Traceback' not in result.err
     assert not Path('experiments').exists()
+
+
+def test_a_class_derived_from_packs_takes_a_list_for_training(train_options: Callable[..., str], own_plugins: None,
+                                                              vapsr: Callable[..., Finished]) -> None:
+    Path('packs.py').write_text('from basicsr.utils.registry import DATASET_REGISTRY\n'
+                                'from vapsr_arch.data.paired_pack_dataset import PairedPackDataset\n'
+                                '@DATASET_REGISTRY.register()\nclass MyPacks(PairedPackDataset):\n    pass\n')
+    for folder in ('HR', 'LR'):
+        make_pack([Path('datasets/photos', folder)], Path(f'{folder}.pack'), workers=1)
+    packs = {'type': 'MyPacks', 'io_backend': None, 'dataroot_gt': 'HR.pack', 'dataroot_lq': ['LR.pack', 'LR.pack']}
+    result = vapsr('train', '-opt', train_options(plugins=['packs.py'], datasets={'train': packs}))
+    assert result.code == 0 and 'photos: 4 pairs of HR.pack and one of LR.pack, LR.pack\n' in result.err, result.err
+    result = vapsr('train', '-opt', train_options(plugins=['packs.py'], datasets={'val': packs}))
+    assert result.code == 2 and 'datasets.val.dataroot_lq: a list of packs is for training: name one pack\n' in result.err
 
 
 # What fails to import.

@@ -63,7 +63,7 @@ def degrade(
     """Make LR images as cameras and web sites do: blur, a random downscale, noise, JPEG. Same arguments, same bytes.
 
     A variant is a folder with the HR images' names: OUT_DIR/X4_v1/NAME.png, OUT_DIR/X4_v2/NAME.png and so on. Each pairs with
-    OUT_DIR/HR, as packs (`vapsr data pack OUT_DIR/X4_v1 X4_v1.pack` is dataroot_lq) or as folders.
+    OUT_DIR/HR, as folders or as packs (`vapsr data pack OUT_DIR/X4_v1 X4_v1.pack`), of which dataroot_lq takes a list.
     """
     from vapsr_arch.data.degrade import make_degraded
     from vapsr_arch.data.degrade_strengths import load_strengths
@@ -133,8 +133,8 @@ def check(
     by_folders = opt is None and None not in (gt, lq, scale)
     if not (by_options or by_folders):
         raise OptionsError('give either -opt FILE, or --gt DIR, --lq DIR and --scale N, with --gt-size N for training')
-    sets = sets_of_options(opt) if opt else [PairedSet('--gt', gt, lq, scale, True, gt_size, filename_tmpl)]
-    sets += [PairedSet('--test', root, None, 1, is_train=False) for root in test or []]
+    sets = sets_of_options(opt) if opt else [PairedSet('--gt', gt, (lq,), scale, True, gt_size, filename_tmpl)]
+    sets += [PairedSet('--test', root, (), 1, is_train=False) for root in test or []]
     count, faults = find_faults(sets, workers)
     print('\n'.join([*faults, f'{count} HR images checked, {len(faults) or "no"} fault{"s"[len(faults) == 1:]}']))
     if faults:

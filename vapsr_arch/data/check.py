@@ -21,6 +21,7 @@ from vapsr_arch.data.pack import Pack
 from vapsr_arch.data.pairs import lq_name, read_lmdb_headers, read_meta_info
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.options.reading import load_options
+from vapsr_arch.options.roots import change_roots, expanded, paths_of
 from vapsr_arch.options.yaml_files import read_yaml
 
 _CUT = 12  # the least common multiple of x2, x3 and x4, which HR images may have been cut to
@@ -30,12 +31,13 @@ class PairedSet(NamedTuple):
     """HR and LR images to check: folders, LMDBs or packs.
 
     A `gt_size` asks for HR images as training needs them: multiples of the scale that hold a crop of so many pixels. A
-    `meta_info_file` lists the images to take from the folders. Without an `lq` root the HR images are only opened.
+    `meta_info_file` lists the images to take from the folders. Without an `lq` root the HR images are only opened; each of
+    several has an LR image of every HR image.
     """
 
     name: str
     gt: str
-    lq: str | None
+    lq: tuple[str, ...]
     scale: int
     is_train: bool = True
     gt_size: int | None = None
@@ -127,7 +129,7 @@ def _images_of(root: str, faults: list[str]) -> dict[str, _Image]:
     return images
 
 
-def _size_faults(gt: _Image, lq: _Image | None, facts: dict[_Image, _Facts], images: PairedSet) -> Iterator[str]:
+def _size_faults(gt: _Image, lqs: list[_Image], facts: dict[_Image, _Facts], images: PairedSet) -> Iterator[str]:
     if gt not in facts:
         return
     height, width, _ = facts[gt]
@@ -137,33 +139,33 @@ def _size_faults(gt: _Image, lq: _Image | None, facts: dict[_Image, _Facts], ima
                f'`vapsr data lr --cut-hr`')
     if images.gt_size and min(height, width) < images.gt_size:
         yield f'{gt} is {height}x{width}, smaller than gt_size {images.gt_size}'
-    if lq in facts and facts[lq][:2] != (height // scale, width // scale):
-        yield (f'{lq} is {facts[lq].height}x{facts[lq].width}, but {gt} is {height}x{width}: for x{scale} the LR image must '
-               f'be {height // scale}x{width // scale}')
+    for lq in lqs:
+        if lq in facts and facts[lq][:2] != (height // scale, width // scale):
+            yield (f'{lq} is {facts[lq].height}x{facts[lq].width}, but {gt} is {height}x{width}: for x{scale} the LR image '
+                   f'must be {height // scale}x{width // scale}')
 
 
-def _listed_pairs(images: PairedSet) -> list[tuple[_Image, _Image | None]]:
+def _listed_pairs(images: PairedSet) -> list[tuple[_Image, list[_Image]]]:
     """The pairs that a meta info file lists, whether their files are there or not."""
     paths = [Path(name) for name in read_meta_info(images.meta_info_file)]
     partners = [lq_name(images.filename_tmpl, path.stem) + path.suffix for path in paths]
     return [(_Image(images.gt, str(Path(images.gt, path))),
-             _Image(images.lq, str(Path(images.lq, partner))) if images.lq else None)
+             [_Image(root, str(Path(root, partner))) for root in images.lq])
             for path, partner in zip(paths, partners)]
 
 
-def _pairs(images: PairedSet, faults: list[str]) -> tuple[list[tuple[_Image, _Image | None]], list[_Image]]:
+def _pairs(images: PairedSet, faults: list[str]) -> tuple[list[tuple[_Image, list[_Image]]], list[_Image]]:
     """The HR images of a set with their LR images, and LR images without an HR image."""
     if images.meta_info_file:
         return _listed_pairs(images), []
     gt = _images_of(images.gt, faults)
-    lq = _images_of(images.lq, faults) if images.lq else {}
+    lqs = {root: _images_of(root, faults) for root in images.lq}
     names = {name: lq_name(images.filename_tmpl, name) for name in gt}
-    if images.lq:
-        faults += [f'{gt[name]} has no partner: no image named {other} in {images.lq}'
-                   for name, other in names.items() if other not in lq]
-    alone = [lq[name] for name in sorted(set(lq) - set(names.values()))]
+    faults += [f'{gt[name]} has no partner: no image named {other} in {root}'
+               for root, lq in lqs.items() for name, other in names.items() if other not in lq]
+    alone = [lq[name] for lq in lqs.values() for name in sorted(set(lq) - set(names.values()))]
     faults += [f'{image} has no partner: no HR image of its name in {images.gt}' for image in alone]
-    return [(image, lq.get(names[name])) for name, image in gt.items()], alone
+    return [(image, [lq[names[name]] for lq in lqs.values() if names[name] in lq]) for name, image in gt.items()], alone
 
 
 def _inspected(images: list[_Image], is_test: bool, workers: int | None,
@@ -191,7 +193,7 @@ def find_faults(sets: Sequence[PairedSet], workers: int | None = None) -> tuple[
         may have been cut by less than 12 rows or columns) or of any part of one.
     """
     faults: list[str] = []
-    pairs: list[tuple[PairedSet, _Image, _Image | None]] = []
+    pairs: list[tuple[PairedSet, _Image, list[_Image]]] = []
     jobs: dict[_Image, None] = {}
     for images in sets:
         try:
@@ -200,7 +202,7 @@ def find_faults(sets: Sequence[PairedSet], workers: int | None = None) -> tuple[
             faults.append(f'{images.name}: {error}')
             continue
         pairs += [(images, *pair) for pair in found]
-        jobs.update(dict.fromkeys([*(image for pair in found for image in pair if image), *alone]))
+        jobs.update(dict.fromkeys([*(image for gt, lqs in found for image in (gt, *lqs)), *alone]))
     tests = dict.fromkeys(gt for images, gt, _ in pairs if not images.is_train)
     others = [image for image in jobs if image not in tests]
     facts: dict[_Image, _Facts] = {}
@@ -215,10 +217,11 @@ def find_faults(sets: Sequence[PairedSet], workers: int | None = None) -> tuple[
         facts[image] = found_facts
         wholes[image] = [indexed[position] for position in sorted(index.containing(found_windows))]
     fitting = []
-    for images, gt, lq in pairs:
-        faults += _size_faults(gt, lq, facts, images)
-        if gt in facts and lq in facts and facts[lq][:2] == (facts[gt].height // images.scale, facts[gt].width // images.scale):
-            fitting.append(_Fitting(gt, lq, images.scale))
+    for images, gt, lqs in pairs:
+        faults += _size_faults(gt, lqs, facts, images)
+        if gt in facts:
+            size = facts[gt].height // images.scale, facts[gt].width // images.scale
+            fitting += [_Fitting(gt, lq, images.scale) for lq in lqs if lq in facts and facts[lq][:2] == size]
         if images.is_train and gt in facts:
             same = copies[facts[gt].content]
             faults += [f'{gt} is the test image {other} too: leave it out of training' for other in same]
@@ -237,8 +240,9 @@ def sets_of_options(path: Path) -> list[PairedSet]:
     options = load_options(path, is_train)
     sets = []
     for phase, dataset in options['datasets'].items():
+        change_roots(dataset, expanded)
         single = dataset['type'] == 'SingleImageDataset'  # LR alone: opened as they are
         sets.append(PairedSet(dataset['name'], dataset['dataroot_lq' if single else 'dataroot_gt'],
-                              None if single else dataset['dataroot_lq'], options['scale'], phase == 'train',
+                              () if single else tuple(paths_of(dataset['dataroot_lq'])), options['scale'], phase == 'train',
                               dataset.get('gt_size'), dataset.get('filename_tmpl', '{}'), dataset.get('meta_info_file')))
     return sets

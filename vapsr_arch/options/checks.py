@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vapsr_arch.options.faults import shown
+from vapsr_arch.options.roots import NO_LIST_IN_TESTS
 from vapsr_arch.options.schema import BASICSR_SCHEDULERS, OWN_DATASETS, losses_of
 
 
@@ -26,6 +27,7 @@ def cross_checks(options: dict[str, Any], is_train: bool) -> Iterator[tuple[str,
         own = dataset['type'] in OWN_DATASETS
         if own:
             yield from _root_checks(key, dataset)
+            yield from list_checks(phase, dataset, dataset['type'])
         if phase == 'train':
             if dataset['type'].endswith('SingleImageDataset'):
                 yield f'{key}.type', 'training needs ground truth: use PairedImageDataset'
@@ -78,6 +80,16 @@ def _root_checks(key: str, dataset: dict[str, Any]) -> Iterator[tuple[str, str]]
     for root in roots:
         if not dataset.get(root):
             yield f'{key}.{root}', 'is required'
+
+
+def list_checks(phase: str, dataset: dict[str, Any], kind: str) -> Iterator[tuple[str, str]]:
+    """What is wrong with a list of LR packs, as `cross_checks` says it; `kind` is the data set's type among this package's."""
+    if isinstance(dataset.get('dataroot_lq'), list):
+        key = f'datasets.{phase}.dataroot_lq'
+        if kind != 'PairedPackDataset':
+            yield key, 'a list is for PairedPackDataset, which takes packs: give one path'
+        elif phase != 'train':
+            yield key, NO_LIST_IN_TESTS
 
 
 def _accumulation_checks(train: dict[str, Any], dataset: dict[str, Any]) -> Iterator[tuple[str, str]]:

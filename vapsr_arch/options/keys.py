@@ -66,6 +66,18 @@ def _gpus(value: Any) -> Any:
 Gpus = Annotated[int | str, BeforeValidator(_gpus), WithJsonSchema(
     {'anyOf': [{'const': 'auto'}, {'type': 'integer', 'minimum': 0}]})]
 
+
+def _roots(value: Any) -> Any:
+    """A path, or several."""
+    several = isinstance(value, list) and value and all(isinstance(path, str) and path for path in value)
+    if not isinstance(value, str) and not several:
+        raise PydanticCustomError('roots', 'must be a path or a list of paths')
+    return value
+
+
+Roots = Annotated[str | list[str], BeforeValidator(_roots), WithJsonSchema(
+    {'anyOf': [{'type': 'string'}, {'type': 'array', 'items': {'type': 'string', 'minLength': 1}, 'minItems': 1}]})]
+
 PHASE = r'^train$|^(val|test)(_.+)?$'
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from vapsr_arch.errors import OptionsError
 from vapsr_arch.options.better import lower_is_better
-from vapsr_arch.options.checks import cross_checks
+from vapsr_arch.options.checks import cross_checks, list_checks
 from vapsr_arch.options.faults import fault, nearest, shown
 from vapsr_arch.options.schema import OWN_DATASETS, OWN_MODELS, DerivedDataset, ForeignDataset, Options
 from vapsr_arch.options.yaml_files import override, read_yaml
@@ -44,7 +44,7 @@ def _dataset_without_none(dataset: dict[str, Any]) -> dict[str, Any]:
             if value is not None or (foreign and key not in ForeignDataset.model_fields)}
 
 
-def derived_dataset_faults(path: str | os.PathLike, phase: str, dataset: dict[str, Any], scale: int) -> list[str]:
+def derived_dataset_faults(path: str | os.PathLike, phase: str, dataset: dict[str, Any], scale: int, base: str) -> list[str]:
     """Checks a data set whose class is derived from one of this package, which is known once the plugins are imported.
 
     Its class may read other keys than that one does, so none is required.
@@ -54,6 +54,7 @@ def derived_dataset_faults(path: str | os.PathLike, phase: str, dataset: dict[st
         phase: The data set's key under `datasets`.
         dataset: The data set.
         scale: The scale.
+        base: The data set of this package that its class is derived from.
 
     Returns:
         The faults: a wrong value, or a key that looks like one of this package that is not given.
@@ -63,9 +64,10 @@ def derived_dataset_faults(path: str | os.PathLike, phase: str, dataset: dict[st
                                                 context={'open': True})
     except ValidationError as error:
         return list(_describe(path, error, 'datasets', phase))
+    faults = [fault(path, key, text) for key, text in list_checks(phase, dataset, base)]
     if checked.gt_size and checked.gt_size % scale:
-        return [fault(path, f'datasets.{phase}.gt_size', f'{checked.gt_size} is not a multiple of the scale {scale}')]
-    return []
+        faults.append(fault(path, f'datasets.{phase}.gt_size', f'{checked.gt_size} is not a multiple of the scale {scale}'))
+    return faults
 
 
 def _fill(options: dict[str, Any], is_train: bool) -> None:

@@ -20,6 +20,7 @@ from vapsr_arch.options.keys import (
     OffAsText,
     Phase,
     Positive,
+    Roots,
     Section,
     Typed,
     WarmUp,
@@ -79,8 +80,9 @@ class Dataset(ForeignDataset, Section):
 
     dataroot_gt: str | None = None
     """The HR images: a folder, an LMDB or a pack."""
-    dataroot_lq: str | None = None
-    """The LR images: a folder, an LMDB or a pack."""
+    dataroot_lq: Roots | None = None
+    """The LR images: a folder, an LMDB or a pack. To train with `PairedPackDataset`, also a list of packs, such as degraded
+    variants, each with all images: a sample is taken from one of them at random."""
     meta_info_file: str | None = None
     """A text file with the names of the HR images to use, one per line."""
     filename_tmpl: str | None = '{}'

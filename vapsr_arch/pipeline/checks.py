@@ -118,12 +118,13 @@ def _channel_faults(path: str | os.PathLike, options: dict[str, Any]) -> Iterato
                             f'is {value}, but images of datasets.{phase} have {channels} channel{"s"[:channels - 1]}: {advice}')
 
 
-def _is_derived(name: str) -> bool:
-    """Whether a data set's `type` is a class derived from one of this package."""
+def _base_of(name: str) -> str | None:
+    """The data set of this package that a `type` is a class derived from, if it is."""
     from basicsr.utils.registry import DATASET_REGISTRY
     known = registered(DATASET_REGISTRY)
-    own = tuple({known[REPLACEMENTS.get(own, own)] for own in OWN_DATASETS})
-    return name not in OWN_DATASETS and isinstance(known.get(name), type) and issubclass(known[name], own)
+    if name in OWN_DATASETS or not isinstance(known.get(name), type):
+        return None
+    return next((own for own in OWN_DATASETS if issubclass(known[name], known[REPLACEMENTS.get(own, own)])), None)
 
 
 def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
@@ -139,8 +140,8 @@ def check_types(path: str | os.PathLike, options: dict[str, Any]) -> None:
         if name not in known:
             faults.append(fault(path, key, f'{name} is not registered' + nearest(name, known) + _OWN))
     for phase, dataset in options['datasets'].items():
-        if _is_derived(dataset['type']):
-            faults += derived_dataset_faults(path, phase, dataset, options['scale'])
+        if base := _base_of(dataset['type']):
+            faults += derived_dataset_faults(path, phase, dataset, options['scale'], base)
     for key in [key for key in options if key.startswith('network_')]:
         faults += _network_faults(path, key, options[key])
     for key, entry, known, given, also in _called(options):
@@ -188,7 +189,7 @@ def unchecked_keys(options: dict[str, Any]) -> Iterator[str]:
     from vapsr_arch.options.schema import Dataset, ForeignDataset, Options, Train
     for phase, dataset in options['datasets'].items():
         if dataset['type'] not in OWN_DATASETS:
-            known = Dataset if _is_derived(dataset['type']) else ForeignDataset
+            known = Dataset if _base_of(dataset['type']) else ForeignDataset
             keys = [key for key in dataset if key not in known.model_fields]
             if keys:
                 yield f'datasets.{phase}: not checked, being {dataset["type"]}\'s own: {", ".join(keys)}'

@@ -18,6 +18,7 @@ import torch
 from basicsr.utils.dist_util import get_dist_info
 
 from vapsr_arch.errors import VapsrError
+from vapsr_arch.options.roots import paths_of
 from vapsr_arch.pipeline import loaders, logs
 from vapsr_arch.pipeline.basicsr_models import gaps_of
 from vapsr_arch.pipeline.run import Run
@@ -82,8 +83,8 @@ def _leave_out_missing(opt: dict[str, Any]) -> None:
 
 def missing_root(dataset: dict[str, Any]) -> str | None:
     """The folder or file of a data set's images that is not there, if one is not."""
-    return next((dataset[key] for key in ('dataroot_gt', 'dataroot_lq')
-                 if isinstance(dataset.get(key), str) and not Path(dataset[key]).exists()), None)
+    return next((path for key in ('dataroot_gt', 'dataroot_lq') for path in paths_of(dataset.get(key))
+                 if not Path(path).exists()), None)
 
 
 def create_train_val_dataloader(opt: dict[str, Any], logger: logging.Logger) -> tuple:

@@ -21,6 +21,7 @@ from vapsr_arch.errors import OptionsError
 from vapsr_arch.metrics.measure import prepare_metrics
 from vapsr_arch.options.faults import fault
 from vapsr_arch.options.reading import load_options
+from vapsr_arch.options.roots import change_roots, expanded
 from vapsr_arch.pipeline.checks import check_types, check_wandb, unchecked_keys
 from vapsr_arch.pipeline.networks import SPANDREL, for_basicsr
 from vapsr_arch.pipeline.plugins import load_plugins
@@ -148,9 +149,7 @@ class Run:
         for phase, dataset in opt['datasets'].items():
             dataset['phase'] = phase.partition('_')[0]
             dataset['scale'] = opt['scale']
-            for key, value in dataset.items():
-                if key.startswith('dataroot') and isinstance(value, str):
-                    dataset[key] = str(Path(value).expanduser())
+            change_roots(dataset, expanded)
 
     def _set_classes(self, opt: dict[str, Any]) -> None:
         """Replaces BasicSR's classes with this package's, and notes that."""
@@ -171,7 +170,7 @@ class Run:
         path = opt['path']
         for key, value in path.items():
             if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
-                path[key] = str(Path(value).expanduser())
+                path[key] = expanded(value)
         if self.is_train:
             folder = root / 'experiments' / opt['name']
             path |= {'experiments_root': str(folder), 'models': str(folder / 'models'), 'log': str(folder),

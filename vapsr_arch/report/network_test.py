@@ -24,6 +24,7 @@ from vapsr_arch.downloads import file_sum
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
 from vapsr_arch.metrics.measure import measure
+from vapsr_arch.options.roots import change_roots, expanded
 from vapsr_arch.pipeline.networks import SPANDREL, build_network
 from vapsr_arch.pipeline.plugins import load_plugins, names_class_of_file
 from vapsr_arch.report import cost
@@ -58,7 +59,7 @@ def build_as_tested(plugins: Sequence[str], network_g: dict[str, Any], self_ense
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().resolve())
+    return str(Path(expanded(path)).resolve())
 
 
 class NetworkTest:
@@ -207,9 +208,9 @@ class NetworkTest:
         """The options with absolute paths, saving its images."""
         options = json.loads(json.dumps(self.options))
         for dataset in options['datasets'].values():
-            for key, value in dataset.items():
-                if isinstance(value, str) and (key.startswith('dataroot') or key == 'meta_info_file'):
-                    dataset[key] = _absolute(value)
+            change_roots(dataset, _absolute)
+            if isinstance(dataset.get('meta_info_file'), str):
+                dataset['meta_info_file'] = _absolute(dataset['meta_info_file'])
         options['network_g']['type'] = self._network_g()['type']
         if 'plugins' in options:
             options['plugins'] = self._plugins()

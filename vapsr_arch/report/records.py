@@ -16,6 +16,7 @@ import torch
 import vapsr_arch
 from vapsr_arch.downloads import file_sum
 from vapsr_arch.files import written_whole
+from vapsr_arch.options.roots import paths_of
 from vapsr_arch.pipeline.networks import network_class
 
 
@@ -72,8 +73,8 @@ def folder_state(folder: Path) -> list[list]:
 
 def data_state(dataset: Mapping[str, Any]) -> dict[str, list]:
     """The same of a set's folders and lists."""
-    return {key: folder_state(Path(dataset[key])) for key in ('dataroot_gt', 'dataroot_lq', 'meta_info_file')
-            if isinstance(dataset.get(key), str)}
+    return {key: [file for path in paths for file in folder_state(Path(path))]
+            for key in ('dataroot_gt', 'dataroot_lq', 'meta_info_file') if (paths := paths_of(dataset.get(key)))}
 
 
 class Record:
