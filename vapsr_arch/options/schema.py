@@ -252,7 +252,7 @@ class Validation(Section):
     """Test with the mean over eight flips and rotations, eight times as slow."""
     tile: Positive | None = None
     """Test in tiles of this many LR pixels a side, which takes less memory. The result is the same, but for float rounding. Not
-    for networks whose output depends on the whole image: IMDN, RFDN, BSRN."""
+    for networks whose output depends on the whole image: IMDN, RFDN, BSRN, BSRN_S."""
     metrics: dict[file_name(100), Metric] | None = None
     """Metrics by a name of your choice, such as `psnr: {type: calculate_psnr, crop_border: 4, test_y_channel: true}`. `better:
     lower` is for metrics of your own that are errors."""
