@@ -108,6 +108,8 @@ def contestant(features: list[str], network: str, folder: Path, batch: int) -> N
     dataset = dataset_class(data)
     sampler = SeededSampler(dataset, 1, 0, 10000, 0)
     loader = build_dataloader(dataset, data, int(ON_GPU), sampler=sampler, seed=0)
+    if sys.platform == 'linux':
+        loader.multiprocessing_context = 'fork'  # as in training: Python 3.14 would pickle the data set
     ahead = ON_GPU and PACKS in features
     batches = (CUDAPrefetcher if ahead else Prefetcher)(loader, opt)
     batches.reset()

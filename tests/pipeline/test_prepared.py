@@ -18,8 +18,9 @@ from vapsr_arch.models.vapsr_model import VapSRModel
 
 
 def files() -> dict[str, str]:
-    """What lies under the current folder: folders, and files with their sums."""
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else '' for path in Path().rglob('*')}
+    """What lies under the current folder: folders, and files with their sums; compiled plugins aside."""
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else '' for path in Path().rglob('*')
+            if '__pycache__' not in path.parts}
 
 
 def missing_image(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

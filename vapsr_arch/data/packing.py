@@ -93,21 +93,22 @@ def make_pack(folders: Sequence[Path], out: Path, scale: int | None = None, bord
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     temporaries = [path.with_name(f'.{path.name}.tmp') for path in outs]
-    with ExitStack() as stack:
-        files = [stack.enter_context(open(stack.enter_context(locked(path)), 'r+b', closefd=False)) for path in temporaries]
-        try:
-            for file in files:
-                file.truncate(0)
-            faults, headers = _fill([PackWriter(file, made) for file, made in zip(files, recipes)],
-                                    functools.partial(_decode, scale=scale, border=border), sources, workers)
-            if headers:
-                for path, temporary in zip(outs, temporaries):
-                    os.replace(temporary, path)
-        except OSError as error:
-            raise VapsrError(f'{out} cannot be written: {error.strerror}') from None
-        finally:  # they are of the pack's size, and hidden
-            for temporary in temporaries:
-                temporary.unlink(missing_ok=True)
+    try:
+        with ExitStack() as stack:
+            files = [stack.enter_context(open(stack.enter_context(locked(path)), 'r+b', closefd=False)) for path in temporaries]
+            try:
+                for file in files:
+                    file.truncate(0)
+                faults, headers = _fill([PackWriter(file, made) for file, made in zip(files, recipes)],
+                                        functools.partial(_decode, scale=scale, border=border), sources, workers)
+                if headers:
+                    for path, temporary in zip(outs, temporaries):
+                        os.replace(temporary, path)
+            finally:  # they are of the pack's size, and hidden
+                for temporary in temporaries:
+                    temporary.unlink(missing_ok=True)
+    except OSError as error:  # also where a file is closed, with what could not be written before
+        raise VapsrError(f'{out} cannot be written: {error.strerror}') from None
     for note in conversion_notes(headers):
         print(f'{out}: {note}', file=sys.stderr)
     raise_faults(faults, len(sources))
