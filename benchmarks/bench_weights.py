@@ -30,10 +30,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from vapsr_arch.basicsr_imports import make_basicsr_importable
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
 from vapsr_arch.inference.upscaler import Upscaler
 from vapsr_arch.memory import keep_freed_memory
-from vapsr_arch.pipeline.imports import make_basicsr_importable
 
 make_basicsr_importable()
 from basicsr.metrics import calculate_psnr, calculate_ssim  # noqa: E402

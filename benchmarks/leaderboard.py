@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from vapsr_arch.basicsr_imports import make_basicsr_importable
 from vapsr_arch.downloads import Source, download, has_checksum
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.files import written_whole
-from vapsr_arch.pipeline.imports import make_basicsr_importable
 from vapsr_arch.weights.authors import CHECKPOINTS, get_weights
 
 make_basicsr_importable()

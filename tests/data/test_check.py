@@ -195,6 +195,28 @@ def test_sub_images_of_test_images_are_found(tmp_path: Path, vapsr_output: Vapsr
             assert f'{names.format(root, name)} is a part of the test image {tmp_path}/test/whole.png: leave it out' in output
 
 
+def test_a_set_without_pairs_is_refused(train_options: Callable[..., str], vapsr_output: Vapsr) -> None:
+    path = Path(train_options())
+    options = yaml.safe_load(path.read_text())
+    options['datasets']['train'] = {'name': 'web', 'type': 'RealESRGANDataset', 'dataroot_gt': 'HR', 'batch_size_per_gpu': 1,
+                                    'num_worker_per_gpu': 0}
+    path.write_text(yaml.safe_dump(options))
+    code, output = vapsr_output('data', 'check', '-opt', path)
+    assert code == 2 and 'datasets.train, RealESRGANDataset, has no dataroot_lq: there are no pairs to check' in output
+
+
+def test_a_set_of_lr_images_alone_is_opened(test_options: Callable[..., str], vapsr_output: Vapsr) -> None:
+    path = Path(test_options())
+    options = yaml.safe_load(path.read_text())
+    lq = next(iter(options['datasets'].values()))['dataroot_lq']
+    for kind in ('SingleImageDataset', 'CheckedSingleImageDataset'):
+        options['datasets'] = {'test': {'name': 'alone', 'type': kind, 'dataroot_lq': lq, 'io_backend': {'type': 'disk'}}}
+        options['val'].pop('metrics', None)
+        path.write_text(yaml.safe_dump(options))
+        code, output = vapsr_output('data', 'check', '-opt', path)
+        assert code == 0, output
+
+
 def test_only_listed_images_are_checked(test_options: Callable[..., str], vapsr_output: Vapsr) -> None:
     Path('list.txt').write_text('1.png (48,48,3)\n7.png (48,48,3)\n')
     Path('datasets/photos/HR/0.png').write_text('damaged, but not listed')

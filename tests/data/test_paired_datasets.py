@@ -52,10 +52,11 @@ def dataset_of(opt: dict[str, Any]) -> Dataset:
 
 
 def epochs(dataset: Dataset, workers: int, seed: int = 1, rank: int = 0, persistent: bool = False,
-           first: int = 0) -> Samples:
+           first: int = 0, start: str = 'fork') -> Samples:
     """The samples of two epochs of one of two processes."""
     sampler = SeededSampler(dataset, 2, rank, 5, seed)
-    loader = DataLoader(dataset, 2, sampler=sampler, num_workers=workers, persistent_workers=persistent)
+    loader = DataLoader(dataset, 2, sampler=sampler, num_workers=workers, persistent_workers=persistent,
+                        multiprocessing_context=start if workers else None)
     samples = []
     for epoch in (first, first + 1):
         sampler.set_epoch(epoch)
@@ -95,6 +96,11 @@ def test_samples_do_not_depend_on_the_workers(options: dict, kind: str) -> None:
     assert epochs(dataset_of(options[kind]), 2) == alone
     assert epochs(dataset_of(options[kind]), 4) == alone
     assert epochs(dataset_of(options[kind]), 2, persistent=True) == alone
+
+
+def test_workers_may_be_processes_of_their_own(options: dict) -> None:
+    dataset = dataset_of(options['pack'])
+    assert epochs(dataset, 1, persistent=True, start='spawn') == epochs(dataset, 0)
 
 
 def test_samples_depend_on_seed_rank_and_epoch(options: dict) -> None:

@@ -5,7 +5,7 @@ import pkgutil
 import sys
 from typing import Any
 
-from vapsr_arch.pipeline.imports import make_basicsr_importable
+from vapsr_arch.basicsr_imports import make_basicsr_importable
 
 make_basicsr_importable()
 import basicsr  # noqa: E402

@@ -121,7 +121,7 @@ def test_the_authors_module_may_be_imported_too(authors_first: bool, tmp_path: P
     (tmp_path / 'authors.py').write_text(module)
     load = 'import vapsr_arch.plugin'
     steps = ['import authors', load] if authors_first else [load, 'import authors']
-    code = ['from vapsr_arch.pipeline.imports import make_basicsr_importable', 'make_basicsr_importable()', *steps,
+    code = ['from vapsr_arch.basicsr_imports import make_basicsr_importable', 'make_basicsr_importable()', *steps,
             'from basicsr.utils.registry import ARCH_REGISTRY', 'assert ARCH_REGISTRY.get("vapsr") is authors.vapsr',
             'assert ARCH_REGISTRY.get("VapSR").__module__ == "vapsr_arch.archs.vapsr_arch"']
     subprocess.run([sys.executable, '-c', '\n'.join(code)], check=True, cwd=tmp_path)

@@ -19,7 +19,7 @@ from vapsr_arch.data.matlab_resize import mod_crop
 from vapsr_arch.data.overlap import PartIndex, chosen_windows
 from vapsr_arch.data.pack import Pack
 from vapsr_arch.data.pairs import lq_name, read_lmdb_headers, read_meta_info
-from vapsr_arch.errors import VapsrError
+from vapsr_arch.errors import OptionsError, VapsrError
 from vapsr_arch.options.reading import load_options
 from vapsr_arch.options.roots import change_roots, expanded, paths_of
 from vapsr_arch.options.yaml_files import read_yaml
@@ -234,14 +234,17 @@ def sets_of_options(path: Path) -> list[PairedSet]:
     """The sets of an option file.
 
     Raises:
-        OptionsError: The file has faults.
+        OptionsError: The file has faults, or a data set whose images lie elsewhere than under `dataroot_gt` and `dataroot_lq`.
     """
     is_train = 'train' in (read_yaml(path).get('datasets') or {})
     options = load_options(path, is_train)
     sets = []
     for phase, dataset in options['datasets'].items():
         change_roots(dataset, expanded)
-        single = dataset['type'] == 'SingleImageDataset'  # LR alone: opened as they are
+        single = dataset['type'].endswith('SingleImageDataset')  # LR alone: opened as they are
+        for key in ('dataroot_lq',) if single else ('dataroot_gt', 'dataroot_lq'):
+            if key not in dataset:
+                raise OptionsError(f'{path}: datasets.{phase}, {dataset["type"]}, has no {key}: there are no pairs to check')
         sets.append(PairedSet(dataset['name'], dataset['dataroot_lq' if single else 'dataroot_gt'],
                               () if single else tuple(paths_of(dataset['dataroot_lq'])), options['scale'], phase == 'train',
                               dataset.get('gt_size'), dataset.get('filename_tmpl', '{}'), dataset.get('meta_info_file')))

@@ -10,10 +10,10 @@ from typing import Any
 
 import lmdb
 import numpy as np
-from basicsr.utils import get_root_logger
 from torch.utils.data import Dataset
 
 from vapsr_arch.data.folders import split_images
+from vapsr_arch.data.from_basicsr import get_root_logger
 from vapsr_arch.data.image_files import read_header
 from vapsr_arch.data.images import conversion_notes, decode, read_bytes
 from vapsr_arch.data.lmdb_store import open_lmdb

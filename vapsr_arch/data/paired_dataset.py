@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from basicsr.utils import bgr2ycbcr, img2tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import normalize
 
+from vapsr_arch.data.from_basicsr import bgr2ycbcr, img2tensor
 from vapsr_arch.data.sampler import SeededIndex
 
 

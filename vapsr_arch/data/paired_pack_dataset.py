@@ -4,8 +4,8 @@ import random
 from typing import Any
 
 import numpy as np
-from basicsr.utils import get_root_logger
 
+from vapsr_arch.data.from_basicsr import get_root_logger
 from vapsr_arch.data.pack import Pack
 from vapsr_arch.data.paired_dataset import PairedDataset
 from vapsr_arch.data.pairs import lq_name

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Iterator
 
 import torch
-from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import Dataset
+
+from vapsr_arch.data.from_basicsr import EnlargedSampler
 
 
 class SeededIndex(int):

@@ -1,6 +1,6 @@
 """The table of what is replaced in BasicSR 1.4.2 while `vapsr train` or `vapsr test` runs, and why.
 
-Nothing else of BasicSR is touched. What has to come before its import is in `vapsr_arch.pipeline.imports`.
+Nothing else of BasicSR is touched. What has to come before its import is in `vapsr_arch.basicsr_imports`.
 """
 
 import importlib

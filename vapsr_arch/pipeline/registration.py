@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vapsr_arch.archs import AUTHORS_NAMES, NETWORKS
-from vapsr_arch.pipeline.imports import make_basicsr_importable
+from vapsr_arch.basicsr_imports import make_basicsr_importable
 
 # What the commands of this package use where an option file names BasicSR's own class.
 REPLACEMENTS = {

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from vapsr_arch.archs.common.float32 import use_exact_float32
 from vapsr_arch.archs.common.operations import activations, multi_adds
+from vapsr_arch.basicsr_imports import make_basicsr_importable
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.memory import CLEAR_REFS, peak_growth
-from vapsr_arch.pipeline.imports import make_basicsr_importable
 from vapsr_arch.report.children import ending, run_child
 
 __all__ = ['Latency', 'activations', 'answer', 'latency', 'multi_adds', 'num_parameters', 'peak_memory']
