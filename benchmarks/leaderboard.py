@@ -226,7 +226,9 @@ def page(benchmarks: list[Benchmark], of: dict[tuple[str, int], Entry], absent: 
                   f'### Checkpoints at x{benchmark.scale}, and what was published', '', *_beside_published(benchmark, titles)]
     if absent:
         lines += ['## Left out', '', *(f'- {sentence}' for sentence in absent), '']
-    lines += ['## How it is measured', '', f'{measured_on(benchmarks[-1])}.', '', *NOTES, '']
+    lines += ['## How it is measured', '', f'{measured_on(benchmarks[-1])}.', '', *NOTES, '',
+              'Latency includes the time in which the system gives memory to each layer and takes it back. On a virtual machine '
+              'that varies: for VapSR up to twofold from run to run. `vapsr upscale` and `vapsr train` keep the memory.', '']
     if untimed := [f'x{one.scale}' for one in benchmarks if not any(row.latency for row in one.rows)]:
         lines += [f'Latency and memory at {" and ".join(untimed)} were not measured: with an input of one size, they differ from '
                   f'those at another scale by the upsampling layers alone.', '']
@@ -254,8 +256,9 @@ def _write(text: str) -> Path:
     if PAGE.is_file() and (lost := _rows(PAGE.read_text(encoding='utf-8')) - _rows(text)):
         target = OUT / PAGE.name
         print(f'{PAGE} stays: {len(lost)} of its rows could not be measured here, such as {" ".join(min(lost)[::-1])}')
-    for image in OUT.glob('psnr_*.png'):
-        shutil.copyfile(image, target.with_name(f'leaderboard_{image.name}'))
+    for image in OUT.glob('psnr_*.png'):  # others may lie there, of an earlier run with fewer scales
+        if f'leaderboard_{image.name}' in text:
+            shutil.copyfile(image, target.with_name(f'leaderboard_{image.name}'))
     with written_whole(target) as temporary:
         temporary.write_text(text, encoding='utf-8')
     return target
