@@ -226,9 +226,7 @@ def page(benchmarks: list[Benchmark], of: dict[tuple[str, int], Entry], absent: 
                   f'### Checkpoints at x{benchmark.scale}, and what was published', '', *_beside_published(benchmark, titles)]
     if absent:
         lines += ['## Left out', '', *(f'- {sentence}' for sentence in absent), '']
-    lines += ['## How it is measured', '', f'{measured_on(benchmarks[-1])}.', '', *NOTES, '',
-              'Latency includes the time in which the system gives memory to each layer and takes it back. On a virtual machine '
-              'that varies: for VapSR up to twofold from run to run. `vapsr upscale` and `vapsr train` keep the memory.', '']
+    lines += ['## How it is measured', '', f'{measured_on(benchmarks[-1])}.', '', *NOTES, '']
     if untimed := [f'x{one.scale}' for one in benchmarks if not any(row.latency for row in one.rows)]:
         lines += [f'Latency and memory at {" and ".join(untimed)} were not measured: with an input of one size, they differ from '
                   f'those at another scale by the upsampling layers alone.', '']

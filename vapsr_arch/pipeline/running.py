@@ -65,6 +65,7 @@ def test(option_file: str | Path, *, launcher: str = 'none', force_yml: Sequence
         from vapsr_arch.pipeline.patches import applied
         from vapsr_arch.pipeline.run import Run
     use_exact_float32()
+    keep_freed_memory()
     with together():
         run = Run(option_file, False, launcher=launcher, force_yml=force_yml, plugins=plugins)
         with _alone('results', run.name, launcher), applied(run):

@@ -21,7 +21,7 @@ from vapsr_arch.archs.common.float32 import use_exact_float32
 from vapsr_arch.archs.common.operations import activations, multi_adds
 from vapsr_arch.basicsr_imports import make_basicsr_importable
 from vapsr_arch.errors import VapsrError
-from vapsr_arch.memory import CLEAR_REFS, peak_growth
+from vapsr_arch.memory import CLEAR_REFS, keep_freed_memory, peak_growth
 from vapsr_arch.report.children import ending, run_child
 
 __all__ = ['Latency', 'activations', 'answer', 'latency', 'multi_adds', 'num_parameters', 'peak_memory']
@@ -47,8 +47,8 @@ def latency(network: nn.Module, input_size: tuple[int, int] = (180, 320), device
     """Times forward passes of one image, after a warm-up, and takes the median.
 
     On a CPU by the wall clock, with the threads torch is set to; on a GPU by CUDA events, without the transfer of the
-    image. Weights and image are float32 and channels_last, as `VapSRModel` has them; cuDNN chooses its algorithms by trial
-    and without TF32, as in a test.
+    image. Weights and image are float32 and channels_last, as `VapSRModel` has them; freed memory is kept, and cuDNN chooses
+    its algorithms by trial and without TF32, as in a test.
 
     Args:
         network: The network.
@@ -57,6 +57,7 @@ def latency(network: nn.Module, input_size: tuple[int, int] = (180, 320), device
         repeats: How many passes are timed.
         max_seconds: After this time no further pass begins, but one is always timed.
     """
+    keep_freed_memory()
     network, image = _copy(network, input_size, device)
     on_gpu = image.is_cuda
     time_once = _gpu_seconds if on_gpu else _cpu_seconds

@@ -113,7 +113,10 @@ def _within(box: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _names(rows: list[Row]) -> list[str]:
-    """The labels of rows; of measured ones without what is in brackets at their end, such as a year, where they still differ."""
+    """The labels of rows; in a crowded plot, of measured ones without what is in brackets at their end, such as a year, where
+    they still differ."""
+    if len(rows) <= CROWD:
+        return [row.label for row in rows]
     short = [row.label if row.source else re.sub(r' \([^()]*\)$', '', row.label) for row in rows]
     return [name if short.count(name) == 1 else row.label for name, row in zip(short, rows)]
 
