@@ -83,3 +83,17 @@ def test_the_floor_of_files_is_of_all_their_pixels(tmp_path: Path, monkeypatch: 
     assert shapes == [[(30, 40, 3)], [(20, 20, 3)] * 2]
     torch.save(VapSR(scale=2, num_feat=8, num_block=1, d_atten=16).state_dict(), tmp_path / 'tiny_x2.pth')
     assert bench_files.network_time(str(tmp_path / 'tiny_x2.pth'), list((tmp_path / 'small images').iterdir())) > 0
+
+
+def test_latencies_of_exported_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """With random weights: in int8 these differ too much from float32 for a file."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import bench_infer
+    monkeypatch.setattr(bench_infer, 'ROOT', tmp_path)
+    monkeypatch.setattr(bench_infer, 'REFERENCE', tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['bench_infer', '--networks', 'VapSR-S', '--engines', *bench_infer.FILES,
+                                      '--precisions', 'fp32', 'bf16', '--sizes', '40x32', '--rounds', '1'])
+    bench_infer.main()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[:4] for row in rows] == [['VapSR-S', f'{engine}-file', 'fp32', '40x32'] for engine in ('openvino', 'onnxruntime')]
+    assert all(float(row[4]) > 0 and float(row[5]) > 0 and int(row[6]) >= 0 for row in rows)

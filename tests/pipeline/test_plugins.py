@@ -129,6 +129,7 @@ def test_a_class_of_a_file_trains_resumes_and_tests(plugin_package: Path, train_
     ({'network_g': {'type': 'MyNet'}}, 'a network of your own comes by plugins: or as path/to/file.py:ClassName'),
     ({'network_g': {'type': 'my_net.py:MyNat'}}, "my_net.py has no class MyNat; did you mean 'MyNet'?"),
     ({'network_g': {'type': 'my_nat.py:MyNet'}}, 'plugin my_nat.py: there is no such file'),
+    ({'network_g': {'type': '~nobody-of-that-name/n.py:MyNet'}}, 'plugin ~nobody-of-that-name/n.py: there is no such file'),
     ({'network_g': {'type': 'my_net.py:MyNet', 'num_block': None, 'd_atten': None, 'num_faet': 3}},
      "network_g.num_faet: unknown key; did you mean 'num_feat'?"),
     ({'plugins': ['mine.nothing']}, 'plugin mine.nothing cannot be imported: there is no mine.nothing'),
@@ -348,6 +349,7 @@ def test_an_installed_package_that_fails(here: Path, monkeypatch: pytest.MonkeyP
         load_plugins([])
 
 
-def test_a_missing_file(here: Path) -> None:
-    with pytest.raises(OptionsError, match=r'plugin gone/net.py: there is no such file'):
-        load_plugins(['gone/net.py'])
+@pytest.mark.parametrize('file', ['gone/net.py', '~nobody-of-that-name/net.py'])
+def test_a_missing_file(file: str, here: Path) -> None:
+    with pytest.raises(OptionsError, match=f'plugin {file}: there is no such file'):
+        load_plugins([file])

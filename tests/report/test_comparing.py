@@ -284,6 +284,10 @@ def test_the_fingerprint_covers_the_code_of_plugins_and_the_machine(place: Path,
     benchmark.machine['device'] = 'another CPU'
     benchmark.run()
     assert benchmark.rows[1].latency == 123
+    monkeypatch.setattr(cost, 'latency', lambda *args, **kwargs: cost.Latency(456.0, 'CPU', 1))
+    monkeypatch.setattr(network_test, 'cost_code', lambda: 'edited')
+    benchmark.run()
+    assert benchmark.rows[1].latency == 456
 
 
 def test_a_network_that_spandrel_recognises_is_a_row(place: Path, vapsr: Callable[..., Finished]) -> None:

@@ -7,6 +7,7 @@ with BasicSR's registries. A network that is never registered is named as `path/
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,11 @@ def load_plugins(plugins: Sequence[str]) -> None:
             _load_module(plugin)
 
 
+def file_of(path: str) -> Path:
+    """The file of a plugin, absolute; `~` is the home folder, also `~name` where there is such a user."""
+    return Path(os.path.expanduser(path)).resolve()
+
+
 def load_file(path: str) -> ModuleType:
     """Imports a file as a module, once.
 
@@ -67,7 +73,7 @@ def load_file(path: str) -> ModuleType:
         OptionsError: There is no such file.
         VapsrError: It cannot be imported: the file, the line and the reason.
     """
-    file = Path(path).expanduser().resolve()
+    file = file_of(path)
     if not file.is_file():
         raise OptionsError(f'plugin {path}: there is no such file')
     module = imported(file)
@@ -119,7 +125,7 @@ def names_class_of_file(name: str) -> bool:
 @contextmanager
 def beside_class(name: str) -> Iterator[None]:
     """Lets the class that `path/to/file.py:ClassName` names import what lies beside its file when it is called."""
-    with beside(Path(name.rpartition(':')[0]).expanduser().resolve()):
+    with beside(file_of(name.rpartition(':')[0])):
         yield
 
 

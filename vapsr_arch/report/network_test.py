@@ -30,7 +30,7 @@ from vapsr_arch.pipeline.plugins import load_plugins, names_class_of_file
 from vapsr_arch.report import cost
 from vapsr_arch.report.benchmark_sets import BenchmarkSet
 from vapsr_arch.report.children import ending, run_child
-from vapsr_arch.report.records import Record, code_state, data_state
+from vapsr_arch.report.records import Record, code_state, cost_code, data_state
 from vapsr_arch.report.row import Row, reason_of
 from vapsr_arch.weights.names import how_to_download
 from vapsr_arch.weights.networks import load_into
@@ -164,7 +164,7 @@ class NetworkTest:
             row.failures |= {name: reason_of(error) for name in own if name not in row.scores}
         say(f'{self.title}: cost')
         self._measure_cost(row, device, {**common, 'weights': row.weights and row.weights['sha256'], 'machine': machine,
-                                         'threads': torch.get_num_threads()}, is_timed)
+                                         'threads': torch.get_num_threads(), 'measured by': cost_code()}, is_timed)
         return row
 
     def _score(self, row: Row, device: str, common: dict[str, Any], sets: dict[str, BenchmarkSet]) -> None:

@@ -18,6 +18,7 @@ from vapsr_arch.downloads import file_sum
 from vapsr_arch.files import written_whole
 from vapsr_arch.options.roots import paths_of
 from vapsr_arch.pipeline.networks import network_class
+from vapsr_arch.pipeline.plugins import file_of
 
 
 def _sum(files: Iterable[Path]) -> str:
@@ -32,6 +33,13 @@ def own_code() -> str:
     return _sum(path for folder in ('archs', 'data', 'metrics', 'models') for path in sorted((package / folder).rglob('*.py')))
 
 
+@functools.cache
+def cost_code() -> str:
+    """The sources of this package that measure what a network costs."""
+    package = Path(vapsr_arch.__file__).parent
+    return _sum([package / 'report/cost.py', package / 'memory.py'])
+
+
 def _beside(file: Path) -> list[Path]:
     """A third-party file, and those beside it, which it may import."""
     return sorted(file.parent.glob('*.py'))
@@ -40,7 +48,7 @@ def _beside(file: Path) -> list[Path]:
 def _of_plugin(plugin: str) -> list[Path]:
     """The sources of a plugin: a file and what lies beside it, or a module or a whole package."""
     if plugin.endswith('.py') or '/' in plugin:
-        return _beside(Path(plugin).expanduser().resolve())
+        return _beside(file_of(plugin))
     found = importlib.util.find_spec(plugin.partition('.')[0])
     if found.submodule_search_locations:
         return sorted(path for folder in found.submodule_search_locations for path in Path(folder).rglob('*.py'))
