@@ -130,7 +130,7 @@ def test_auto_resume_skips_what_is_not_complete(train_options: Callable[..., str
 
 
 def test_no_complete_state_is_an_error(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
-    vapsr('train', '-opt', train_options())
+    vapsr('train', '-opt', train_options(train={'total_iter': 2}))
     (RUN / 'models/net_g_2.pth').unlink()
     result = vapsr('train', '-opt', train_options(), '--auto_resume')
     assert result.code == 1
@@ -154,6 +154,7 @@ def test_states_of_basicsr_are_resumed(train_options: Callable[..., str], vapsr:
 
 def test_changed_options_are_used_and_logged(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
     vapsr('train', '-opt', train_options())
+    (RUN / 'training_states/3.state').unlink()
     result = vapsr('train', '-opt', train_options(
         train={'optim_g': {'lr': 8e-4}, 'scheduler': {'milestones': [1, 2], 'gamma': 0.5}},
         datasets={'train': {'batch_size_per_gpu': 1, 'num_worker_per_gpu': 1}}), '--auto_resume')
@@ -180,7 +181,7 @@ def test_a_later_end_is_logged_and_changes_nothing_else(train_options: Callable[
 
 @pytest.mark.parametrize('changes, words', [
     ({'optim_g': {'amsgrad': True}}, 'train.optim_g.amsgrad is not what the training state was saved with'),
-    ({'total_iter': 1}, '2.state is of iteration 2, beyond train.total_iter 1: raise total_iter'),
+    ({'total_iter': 1}, '3.state is of iteration 3, beyond train.total_iter 1: raise total_iter'),
 ])
 def test_a_state_that_does_not_fit_is_refused_before_anything_is_written(
         changes: dict, words: str, train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:

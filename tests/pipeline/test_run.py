@@ -97,6 +97,19 @@ def test_a_finished_run_is_resumed(scheduler: str, train_options: Callable[..., 
     assert network() == before
 
 
+@pytest.mark.parametrize('scheduler', SCHEDULERS)
+def test_a_finished_run_is_trained_further(scheduler: str, train_options: Callable[..., str],
+                                           vapsr: Callable[..., Finished]) -> None:
+    """Its last iteration is saved with its state, whatever `save_checkpoint_freq` is."""
+    first = with_scheduler(scheduler, train_options, train={'total_iter': 1}, logger={'save_checkpoint_freq': 2})
+    assert vapsr('train', '-opt', first).code == 0
+    assert states() == ['1.state'] and (RUN / 'models/net_g_1.pth').read_bytes() == network('latest')
+    further = with_scheduler(scheduler, train_options, train={'total_iter': 2}, logger={'save_checkpoint_freq': 2})
+    result = vapsr('train', '-opt', further, '--auto_resume')
+    assert result.code == 0, result.err
+    assert states() == ['1.state', '2.state'] and 'Resuming training from epoch: ' in result.err
+
+
 class ForeignModel(SRModel):
     """A third-party model class."""
 
@@ -118,6 +131,24 @@ def test_no_iteration_is_validated_twice(model: str, total_iter: int, validation
     assert result.code == 0, result.err
     assert result.err.count('Validation photos') == validations
     assert max(map(int, re.findall(r'@ (\d+) iter', result.err))) <= total_iter
+
+
+def test_a_finished_run_without_a_state_is_not_begun_again(foreign_options: Callable[..., str],
+                                                           vapsr: Callable[..., Finished]) -> None:
+    """Models of others save their last iteration without one."""
+    options = foreign_options(train={'total_iter': 2}, logger={'save_checkpoint_freq': 100})
+    assert vapsr('train', '-opt', options).code == 0
+    result = vapsr('train', '-opt', options, '--auto_resume')
+    assert result.code == 1 and 'net_g_latest.pth is of a run that has ended, and there is no training state' in result.err
+    assert (RUN / 'models/net_g_latest.pth').is_file() and not list(Path('experiments').glob('*_archived_*'))
+
+
+def test_a_validation_set_that_is_not_there(train_options: Callable[..., str], vapsr: Callable[..., Finished]) -> None:
+    options = train_options()
+    shutil.rmtree(yaml.safe_load(Path(options).read_text())['datasets']['val']['dataroot_lq'])
+    result = vapsr('train', '-opt', options)
+    assert result.code == 1 and 'datasets.val: there is no ' in result.err and '`vapsr data fetch` downloads' in result.err
+    assert not RUN.exists()
 
 
 def test_models_of_others_take_torchs_optimizers_and_schedulers(foreign_options: Callable[..., str],

@@ -171,7 +171,7 @@ class ResilientSRModel(FastSRModel):
         return {}
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Saves the checkpoint and the state of an iteration; of -1, the end of training, the checkpoint `latest`.
+        """Saves the checkpoint and the state of an iteration; of -1, the end of training, the checkpoint `latest`, too.
 
         Weights that are not finite are rolled back first.
 
@@ -189,6 +189,8 @@ class ResilientSRModel(FastSRModel):
         if current_iter == -1:
             if self._bar:
                 self._bar.close()
+            if self._saved_iter < iteration:  # a finished run is resumed with more iterations, and not begun again
+                self.save(epoch, iteration)
             self.save_network_as('latest')
             return
         # Not one that a signal asked for: the run would go back to another state than if it had not come.

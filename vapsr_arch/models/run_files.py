@@ -13,6 +13,8 @@ from vapsr_arch.models.training_state import fault_of_state
 from vapsr_arch.weights.checkpoints import read_weights
 from vapsr_arch.weights.torch_files import TorchFile, TorchFileFault
 
+_START_AGAIN = 'to start again, leave --auto_resume out: the folder is then kept under another name'
+
 
 def network_path(opt: dict[str, Any], label: int | str) -> Path:
     """The checkpoint of an iteration, or the `latest`, or a best one; under the names that BasicSR gives."""
@@ -122,7 +124,7 @@ def newest_state(opt: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
     Prints which ones it skips, and why. Removes what a killed process left half-written.
 
     Raises:
-        VapsrError: There are states, and not one is complete.
+        VapsrError: There are states, and not one is complete; or there are none of a run that has ended.
     """
     folder = Path(opt['path']['training_states'])
     report = print if opt['rank'] == 0 else lambda text: None
@@ -143,8 +145,10 @@ def newest_state(opt: dict[str, Any]) -> tuple[Path, dict[str, Any]] | None:
         except VapsrError as error:
             report(f'{path} is skipped: {error}')
     if iterations:
-        raise VapsrError(f'{folder}: not one of {len(iterations)} training states can be resumed; to start again, leave '
-                         f'--auto_resume out: the folder is then kept under another name')
+        raise VapsrError(f'{folder}: not one of {len(iterations)} training states can be resumed; {_START_AGAIN}')
+    latest = network_path(opt, 'latest')
+    if latest.is_file():
+        raise VapsrError(f'{latest} is of a run that has ended, and there is no training state to resume it from; {_START_AGAIN}')
     return None
 
 
@@ -192,7 +196,7 @@ def bytes_to_come(opt: dict[str, Any], start: int, network: int, state: int, pai
         others_there: How many of the latest and the best checkpoints there are, which are written over.
     """
     every = opt['logger']['save_checkpoint_freq']
-    pairs = opt['train']['total_iter'] // every - start // every
+    pairs = -(-opt['train']['total_iter'] // every) - start // every  # one at the end in any case
     keep = opt['logger'].get('keep_last')
     if keep:
         pairs = min(pairs, keep + 1 - min(pairs_there, keep))

@@ -19,6 +19,7 @@ from basicsr.utils.dist_util import get_dist_info
 
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.options.roots import paths_of
+from vapsr_arch.options.schema import OWN_DATASETS
 from vapsr_arch.pipeline import loaders, logs
 from vapsr_arch.pipeline.basicsr_models import gaps_of
 from vapsr_arch.pipeline.run import Run
@@ -34,6 +35,7 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
             does not fit the options.
     """
     state = loaders.find_resume_state(opt)
+    _check_validation_sets(opt)
     with logs.kept_for_file(opt) as logger:
         opt['run'].prepared['loaders'] = loaders.create_train_val_dataloader(opt, logger)
         model = opt['run'].prepared['model'] = basicsr.models.build_model(opt)
@@ -41,6 +43,15 @@ def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
             loaders.resume(model, state)
         logs.begin_wandb(opt)
     return state
+
+
+def _check_validation_sets(opt: dict[str, Any]) -> None:
+    """Raises VapsrError where the images of a set to validate on are not there; other classes may mean no paths by these keys."""
+    for phase, dataset in opt['datasets'].items():
+        missing = missing_root(dataset) if phase.startswith('val') and dataset['type'] in OWN_DATASETS else None
+        if missing:
+            raise VapsrError(f'{opt["run"].opt}: datasets.{phase}: there is no {missing}: `vapsr data fetch` downloads the '
+                             f'public sets, `vapsr data pack` makes packs; or name another set')
 
 
 def make_exp_dirs(opt: dict[str, Any]) -> None:
