@@ -14,6 +14,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet -c constraints.txt
+VERSION := 'import sys; print("%d.%d" % sys.version_info[:2])'
 SUPPORTED := 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))'
 PYTHON ?= $(shell for python in python3 python3.13 python3.14 python3.12 python3.11 python3.10; do \
 	$$python -c $(SUPPORTED) 2>/dev/null && echo $$python && break; done)
@@ -22,6 +23,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.14 python3.12 python3
 	clean
 
 install: $(VENV)/installed
+ifneq ($(filter command line environment,$(origin PYTHON)),)
+	@test "$$($(PYTHON) -c $(VERSION))" = "$$($(BIN)/python -c $(VERSION))" || { echo "$(VENV) is of Python $$($(BIN)/python -c \
+	$(VERSION)), not $(PYTHON): run \`make clean\` first" >&2; exit 1; }
+endif
 
 # torch and torchvision first: whoever needs other builds of them installs those into .venv beforehand.
 $(VENV)/installed: constraints.txt setup.py pyproject.toml tools/basicsr_wheel.py

@@ -55,7 +55,7 @@ def benchmark(
         raise OptionsError('--crop X Y W H is the patch of one image: give --compare IMAGE once')
     if importlib.util.find_spec('matplotlib') is None:
         raise VapsrError('vapsr benchmark needs matplotlib: install this package with the extra [benchmark], as in '
-                         '`pip install --no-build-isolation -c constraints.txt .[benchmark]`')
+                         "`pip install --no-build-isolation -c constraints.txt '.[benchmark]'`")
     from vapsr_arch.pipeline.registration import register
     register()
     from vapsr_arch.report.benchmark import OwnSet, Wishes, read_benchmarks

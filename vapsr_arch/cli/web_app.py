@@ -25,7 +25,7 @@ def web_app(
     """
     if importlib.util.find_spec('gradio') is None:
         raise VapsrError('vapsr app needs Gradio: install this package with the extra [app], as in `pip install '
-                         '--no-build-isolation -c constraints.txt .[app]`')
+                         "--no-build-isolation -c constraints.txt '.[app]'`")
     keep_freed_memory()
     from vapsr_arch.app.serving import serve
     serve(weights or (), host, port, max_megapixels, device)

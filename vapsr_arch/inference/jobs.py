@@ -86,7 +86,7 @@ def _found(given: str, out: Path, recursive: bool) -> Iterator[tuple[Path, Path]
         if len(found) < len(files):
             print(skipped_files(given, [file for file in files if not is_image(file)]), file=sys.stderr)
         if not found:
-            raise VapsrError(f'{given}: the folder has no image ({", ".join(SUFFIXES)})'
+            raise VapsrError(f'{given}: the folder has no image ({", ".join(sorted(SUFFIXES))})'
                              + ('' if recursive else '; -r looks into folders within it, too'))
         folders = None if recursive else skipped_folders(given, but=out)
         if folders:

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vapsr_arch.report.benchmark import Benchmark
@@ -13,8 +13,7 @@ from vapsr_arch.report.row import Row
 
 NOTES = (
     'Multi-adds (an output of 1280x720) are those of convolutions, Linear layers and matrix products, activations (an input of '
-    '256x256) the output elements of convolutions alone. Linear layers, which BSRN-S has for its '
-    '1x1 convolutions, are not among the activations.',
+    '256x256) the output elements of convolutions alone, not of Linear layers such as those of BSRN-S.',
     'Latency (median) and peak memory are of one image of 320x180 at the input, in fp32.',
 )
 
@@ -110,9 +109,14 @@ def measured_on(benchmark: Benchmark) -> str:
 
 def conditions(benchmark: Benchmark) -> str:
     """Under which conditions the figures were taken."""
-    metrics = ' / '.join(f'{name} (' + ', '.join(f'{key} {value}' for key, value in options.items()) + ')'
-                         for name, options in benchmark.metrics.items())
+    metrics = ' / '.join(_metric(name, options) for name, options in benchmark.metrics.items())
     return f'{measured_on(benchmark)}. Sets: {metrics}.'
+
+
+def _metric(name: str, options: Mapping[str, Any]) -> str:
+    """`psnr (crop_border 4, test_y_channel True)`: its type, too, where the name does not say it."""
+    said = ', '.join(f'{key} {value}' for key, value in options.items() if (key, value) != ('type', f'calculate_{name}'))
+    return f'{name} ({said})' if said else name
 
 
 def _section(benchmark: Benchmark) -> list[str]:

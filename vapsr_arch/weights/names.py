@@ -62,9 +62,9 @@ def default_weights(scale: int | None = None, photo: bool = False) -> Path:
     name = f'{_SHIPPED}{scale}'
     found = (photo and _named(f'{name}_photo')) or _named(name)
     if not found:
-        shipped = ' and '.join(shipped_weights()) or 'none'
-        raise VapsrError(f'no weights for x{scale} are shipped, only {shipped}: take another scale, or '
-                         f'name weights')
+        shipped = ', '.join(shipped_weights()) or 'none'
+        raise VapsrError(f'no weights for x{scale} are shipped, only {shipped}: take another scale, or name weights of your own '
+                         f'(--weights)')
     return found
 
 
