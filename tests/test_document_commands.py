@@ -74,7 +74,7 @@ def _parse(words: list[str]) -> None:
         command.make_context('vapsr', list(rest))
     elif program == 'make':
         assert re.search(rf'^{rest[0]}:', (REPOSITORY / 'Makefile').read_text(), re.MULTILINE), words
-    elif program == 'python':
+    elif program in ('python', 'python3'):
         assert importlib.util.find_spec(rest[1]) if rest[0] == '-m' else (REPOSITORY / rest[0]).is_file(), words
     else:
         assert program in ('pip', 'uv', '.', 'git', 'cd', 'export'), f'{words}: not a command that this test knows'
@@ -93,7 +93,8 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.save({'params': network.state_dict()}, weights / f'VapSR_X{scale}.pth')
     shutil.copy(weights / 'VapSR_X4.pth', folder / 'IN.pth')
     for name, image in (('photo.jpg', photograph(24, 32, 0)), ('photos/a.png', photograph(64, 48, 1)),
-                        ('photos/b.png', photograph(48, 64, 2)), ('datasets/DIV2K/HR/0001.png', photograph(480, 488, 3)),
+                        ('photos/b.png', photograph(48, 64, 2)), ('photos_val/c.png', photograph(40, 48, 5)),
+                        ('datasets/DIV2K/HR/0001.png', photograph(480, 488, 3)),
                         ('datasets/Flickr2K/HR/000001.png', photograph(488, 480, 4))):
         _write(folder / name, image)
     for index, name in enumerate(('Set5', 'Set14', 'B100', 'Urban100', 'Manga109')):
@@ -118,11 +119,10 @@ def _write_options(folder: Path) -> None:
     options['logger'] = {'print_freq': 1, 'save_checkpoint_freq': 2}
     options |= {'name': 'mine', 'num_gpu': 0, 'network_g': {'type': 'VapSR', 'scale': 4, 'num_feat': 8, 'num_block': 1}}
     text = (REPOSITORY / 'docs/data.md').read_text()
-    web = yaml.safe_load(re.search(r'```yaml\n(  train:\n.*?)```', text, re.DOTALL)[1])['train']
-    for name, dataset in (('web', web), ('my_options', options['datasets']['train'])):
-        options['datasets']['train'] = dataset | {
-            'gt_size': 32, 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 1, 'dataset_enlarge_ratio': 2}
-        (folder / f'{name}.yml').write_text(yaml.safe_dump(options, sort_keys=False))
+    web = yaml.safe_load(re.search(r'```yaml\n(datasets:\n.*?)```', text, re.DOTALL)[1])['datasets']
+    for name, datasets in (('web', web), ('my_options', options['datasets'])):
+        datasets['train'] |= {'gt_size': 32, 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 1, 'dataset_enlarge_ratio': 2}
+        (folder / f'{name}.yml').write_text(yaml.safe_dump(options | {'datasets': datasets}, sort_keys=False))
     write_documented_files(folder)
     text = (REPOSITORY / 'docs/extending.md').read_text()
     changed = yaml.safe_load(re.search(r'```yaml\n(name: train_MyNet.*?)```', text, re.DOTALL)[1])
