@@ -1,6 +1,6 @@
 # make install   .venv with the versions of constraints.txt
 # make demo      test and train the shipped VapSR-S on photographs; prints a table and an image's path
-# make test      ruff and every test, on as many cores as there are, up to four
+# make test      ruff and every test, in a process more than there are cores, as some tests wait, and up to four
 # make docs      the site of the documents into site/, with the references of options and commands
 # make fuzz      10,000 damaged checkpoints, option files, images and stores each; CASES=... for another number; a report
 # make bench-train  what training gains over BasicSR's, feature by feature; some ten minutes on two idle cores
@@ -62,7 +62,7 @@ chromium:
 	echo "chromium cannot be installed, which takes root and apt-get: tests of pages in a browser are skipped" >&2
 
 test: lint chromium
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/pytest -n $$(($$(nproc) + 1)) --maxprocesses 4 --dist worksteal
 
 docs: install
 	$(PIP) --no-build-isolation -e '.[docs]'

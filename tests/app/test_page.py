@@ -145,7 +145,7 @@ def test_without_gradio(vapsr: Callable[..., Finished], monkeypatch: pytest.Monk
     result = vapsr('app')
     assert (result.code, result.out) == (1, '')
     assert result.err == ('Error: vapsr app needs Gradio: install this package with the extra [app], as in `pip install '
-                          '--no-build-isolation -c constraints.txt .[app]`\n')
+                          "--no-build-isolation -c constraints.txt '.[app]'`\n")
 
 
 def test_a_port_that_is_taken(served: Served, vapsr: Callable[..., Finished]) -> None:

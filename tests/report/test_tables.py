@@ -50,7 +50,7 @@ def test_names_end_no_cell_and_begin_no_tag(benchmark: Benchmark) -> None:
 
 
 def test_the_table_says_the_conditions(benchmark: Benchmark) -> None:
-    assert ('Some CPU (AVX2), 1 core, 2 threads; torch 2, BasicSR 1, Python 3. Sets: psnr (type calculate_psnr, crop_border 4, '
+    assert ('Some CPU (AVX2), 1 core, 2 threads; torch 2, BasicSR 1, Python 3. Sets: psnr (crop_border 4, '
             'test_y_channel True) / ssim (') in markdown([benchmark])
 
 
