@@ -23,7 +23,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.14 python3.12 python3
 	clean
 
 install: $(VENV)/installed
-ifneq ($(filter command line environment,$(origin PYTHON)),)
+ifeq ($(origin PYTHON),command line)
 	@test "$$($(PYTHON) -c $(VERSION))" = "$$($(BIN)/python -c $(VERSION))" || { echo "$(VENV) is of Python $$($(BIN)/python -c \
 	$(VERSION)), not $(PYTHON): run \`make clean\` first" >&2; exit 1; }
 endif
