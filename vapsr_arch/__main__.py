@@ -1,5 +1,7 @@
 """`python -m vapsr_arch` is `vapsr`."""
 
+import atexit
+import gc
 import os
 import signal
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: As for `vapsr_arch.cli.main`.
     """
+    atexit.register(gc.freeze)  # half a second: the interpreter's last search for garbage would go through all of torch
     if 'OMP_WAIT_POLICY' not in os.environ:
         os.environ.setdefault('GOMP_SPINCOUNT', _SPINS)  # before torch is imported
     heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell's background jobs ignore it

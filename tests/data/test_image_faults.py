@@ -5,6 +5,7 @@ import io
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from tests.data.data_helpers import png_chunk, with_png_chunks, write_damaged_pages
+from vapsr_arch.data import image_writing
 from vapsr_arch.data.image_files import ImageData, read_header, read_image
 from vapsr_arch.data.image_writing import check_fits, write_image
 from vapsr_arch.data.images import decode, read_as_it_is
@@ -281,6 +283,31 @@ except Exception as error:
     limited = ['sh', '-c', f'ulimit -f {blocks}; exec "$@"', 'sh', sys.executable, '-c', code]
     result = subprocess.run(limited, capture_output=True, text=True, check=True)
     assert result.stdout.startswith(('OSError', 'VapsrError')) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('kept', [0, 0.1, 0.9, 1])
+@pytest.mark.parametrize('kind', ['png', 'jpeg', 'tiff', 'webp'])
+def test_what_cannot_be_read_again_is_not_kept(kind: str, kept: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PNG is read while it is written: what comes slowly is waited for, to the end."""
+    save = image_writing._save
+
+    def save_slowly(path: Path, *arguments: Any) -> None:
+        save(tmp_path / 'whole', *arguments)
+        content = (tmp_path / 'whole').read_bytes()
+        content = content[:int(kept * len(content))]
+        with path.open('wb', buffering=0) as file:
+            for start in range(0, len(content), len(content) // 4 + 1):
+                file.write(content[start:start + len(content) // 4 + 1])
+                time.sleep(0.02)
+    monkeypatch.setattr(image_writing, '_save', save_slowly)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    if kept == 1:
+        write_image(tmp_path / 'out', kind, ImageData(pixels))
+        assert kind in ('jpeg', 'webp') or np.array_equal(read_image(tmp_path / 'out').pixels, pixels)
+    else:
+        with pytest.raises(VapsrError, match='what was written cannot be read again'):
+            write_image(tmp_path / 'out', kind, ImageData(pixels))
+        assert {path.name for path in tmp_path.iterdir()} == {'whole'}
 
 
 @pytest.mark.parametrize('stem', ['a' * 251, 'é' * 125, '[x]', '~'])

@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import ExifTags, Image, ImageCms
 
 from tests.conftest import Finished, photograph
@@ -218,6 +220,37 @@ def test_an_image_is_read_and_one_written_while_another_is_upscaled(folder: Path
         return run(self, pixels)
     monkeypatch.setattr(Upscaler, '_run', second_waits)
     assert upscale('in', '-o', 'out').code == 0 and len(_names()) == 3
+
+
+def test_small_images_are_upscaled_side_by_side(folder: Path, upscale: Callable[..., Finished],
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with its share of torch's threads, which the caller has again when they are done."""
+    for number in range(3, 6):
+        Path(f'in/{number}.png').hardlink_to('in/0.png')
+    Path('in/2.png').write_text('no image')
+    before, threads, both, run = torch.get_num_threads(), [], threading.Barrier(2), Upscaler._run
+
+    def meet(self: Upscaler, pixels: np.ndarray) -> object:
+        threads.append(torch.get_num_threads())
+        if len(threads) <= 2:
+            both.wait(60)
+        return run(self, pixels)
+    monkeypatch.setattr(Upscaler, '_run', meet)
+    torch.set_num_threads(4)
+    try:
+        result = upscale('in', '-o', 'out')
+        assert torch.get_num_threads() == 4 and _in_a_new_thread(torch.get_num_threads) == 4
+    finally:
+        torch.set_num_threads(before)
+    assert result.code == 1 and _names() == {f'{number}.png' for number in (0, 1, 3, 4, 5)}
+    assert threads == [1] * 5
+    results = [read_image(f'out/{number}.png').pixels for number in (0, 3, 4, 5)]
+    assert all(np.array_equal(result, results[0]) for result in results)
+
+
+def _in_a_new_thread(call: Callable[[], int]) -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
 
 
 def test_images_that_the_memory_has_no_room_for_go_one_by_one(folder: Path, upscale: Callable[..., Finished],

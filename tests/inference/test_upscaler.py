@@ -15,6 +15,7 @@ from vapsr_arch.archs.common.adapted import adapted, bare
 from vapsr_arch.engines.graphs import metadata
 from vapsr_arch.errors import VapsrError
 from vapsr_arch.export.files import export_onnx
+from vapsr_arch.inference import tile_sizes
 from vapsr_arch.inference.upscaler import AUTO_HALO, Upscaler
 from vapsr_arch.weights.networks import build_network
 
@@ -32,7 +33,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Callable[[Upscaler], list[tuple[i
 
         class Noting:
             scale, min_size, halo = engine.scale, engine.min_size, engine.halo
-            num_in_ch, tiles = engine.num_in_ch, engine.tiles
+            num_in_ch, tiles, side_by_side = engine.num_in_ch, engine.tiles, False
 
             def __call__(self, x: Tensor) -> Tensor:
                 sizes.append(tuple(x.shape[-2:]))
@@ -45,7 +46,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Callable[[Upscaler], list[tuple[i
 class _Plain:
     """An engine: each pixel becomes scale x scale such pixels, plus an offset."""
 
-    scale, min_size, halo, num_in_ch, tiles = 2, 1, 0, 3, True
+    scale, min_size, halo, num_in_ch, tiles, side_by_side = 2, 1, 0, 3, True, False
 
     def __init__(self, offset: float = 0) -> None:
         self.offset = offset
@@ -299,6 +300,15 @@ def test_self_ensemble_does_not_depend_on_the_orientation_of_an_image(upscale: C
     turned = upscale(np.ascontiguousarray(np.rot90(image)), self_ensemble=True)
     assert np.abs(np.rot90(turned, -1).astype(int) - upscale(image, self_ensemble=True)).max() <= 1
     assert not np.array_equal(upscale(image, self_ensemble=True), upscale(image))
+
+
+def test_images_of_which_many_take_the_memory_of_a_window_are_upscaled_side_by_side(tiny_weights: Path) -> None:
+    """Third-party networks are spared: what they keep in themselves, another thread would change."""
+    upscaler = Upscaler(tiny_weights, device='cpu')
+    side = tile_sizes.UNMEASURED['cpu']
+    assert [upscaler.side_by_side(*size) for size in ((side // 2, side // 4), (side, side), (4 * side, side))] == [8, 1, 1]
+    assert Upscaler(tiny_weights, device='cpu', tile=100).side_by_side(100, 101) == 1
+    assert Upscaler(nn.Upsample(scale_factor=2), device='cpu').side_by_side(10, 10) == 1
 
 
 def test_threads_get_what_one_gets(tiny_weights: Path) -> None:

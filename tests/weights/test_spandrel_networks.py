@@ -99,7 +99,7 @@ def test_a_network_that_is_to_see_the_whole_image_is_not_tiled(monkeypatch: pyte
     network = upscaler.engine
 
     class Noting:
-        scale, min_size, halo, num_in_ch, tiles = 2, 1, None, 3, network.tiles
+        scale, min_size, halo, num_in_ch, tiles, side_by_side = 2, 1, None, 3, network.tiles, False
 
         def __call__(self, x: Tensor) -> Tensor:
             sizes.append(tuple(x.shape[2:]))

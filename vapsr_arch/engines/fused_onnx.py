@@ -41,6 +41,8 @@ class FusedOnnxEngine:
         runtime: Makes what runs an ONNX model, of its bytes: called with arrays, it gives one.
     """
 
+    side_by_side = False
+
     def __init__(self, network: VapSR, body: nn.Sequential, runtime: Callable[[bytes], Callable[..., np.ndarray]]) -> None:
         self.scale, self.num_in_ch = network.scale, network.num_in_ch
         self.min_size, self.halo, self.tiles = network.min_size, network.halo, True

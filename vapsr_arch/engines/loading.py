@@ -30,6 +30,8 @@ class Engine(Protocol):
         min_size: The smallest height and width of an input.
         halo: Pixels of the input around a tile that its output depends on; None: the whole image, or not known.
         tiles: Whether tiles of an image may be upscaled one by one.
+        side_by_side: Whether several calls at a time, each of a thread that has set its number of torch's threads, take less time
+            than one after another.
     """
 
     scale: int
@@ -37,6 +39,7 @@ class Engine(Protocol):
     min_size: int
     halo: int | None
     tiles: bool
+    side_by_side: bool
 
     def __call__(self, x: Tensor) -> Tensor:
         """Upscales a batch of images.

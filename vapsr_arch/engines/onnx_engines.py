@@ -28,6 +28,8 @@ class _OnnxEngine:
         VapsrError: The model cannot be read, is none for images of any size, or is not for this precision.
     """
 
+    side_by_side = False  # the runtimes have threads of their own
+
     def __init__(self, model: Path | bytes, precision: str) -> None:
         self.name = str(model) if isinstance(model, Path) else 'the exported network'
         if precision not in self.MODEL.precisions():

@@ -63,6 +63,9 @@ class TorchEngine:
             forms += self._forms(network, 'cpu', 'fp32')
         self.run = forms[0].make() if len(forms) == 1 and device == 'cpu' else first_sound(forms, *trial(network))
         self.device, self.dtype = self.run.device, self.run.dtype
+        # A third-party network may keep something in itself while it computes, which other threads would change.
+        own = type(getattr(network, 'network', network)).__module__.startswith('vapsr_arch.')
+        self.side_by_side = own and self.device.type == 'cpu'
 
     def _forms(self, network: nn.Module, device: str, precision: str) -> list[Form]:
         """The forms on a device, the fastest first; each is a `_Placed`."""
@@ -114,6 +117,7 @@ class CompiledEngine(TorchEngine):
                              'engine torch') from None
         self.lock = threading.Lock()  # several threads would each compile for other sizes
         super().__init__(network, device, precision, or_cpu)
+        self.side_by_side = False
 
     def _forms(self, network: nn.Module, device: str, precision: str) -> list[Form]:
         plainer = super()._forms(network, device, precision)

@@ -2,14 +2,17 @@
 
 import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import torch
 from tqdm import tqdm
 
 from vapsr_arch.data.image_canvas import is_kept_on_disk, pixels_on_disk
@@ -35,19 +38,55 @@ class _Plan(NamedTuple):
         upscaler: What does it.
         megapixels: Of the input; 0 where its header cannot be read.
         size: Bytes of the pixels that are read and made.
+        side_by_side: How many such images are upscaled at a time.
     """
 
     job: Job
     upscaler: Upscaler
     megapixels: float
     size: int
+    side_by_side: int
+
+
+class _Progress:
+    """A bar on stderr, in megapixels of the input. Threads may share it.
+
+    Args:
+        plans: All that is to be done.
+    """
+
+    def __init__(self, plans: Sequence[_Plan]) -> None:
+        self._bar = tqdm(total=sum(plan.megapixels for plan in plans), unit='MP', file=sys.stderr, bar_format=_BAR)
+        self._count, self._begun = len(plans), 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> '_Progress':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def begin(self, plan: _Plan) -> Callable[[float], None]:
+        """Shows an image's name; returns what is to be called with the share of it that is done, 0 to 1."""
+        self._begun += 1
+        self._bar.set_description_str(f'{self._begun}/{self._count} {plan.job.source.name}')
+        shown = 0.
+
+        def show(share: float) -> None:
+            nonlocal shown
+            with self._lock:
+                self._bar.update((share - shown) * plan.megapixels)
+                shown = share
+        return show
 
 
 def upscale_files(jobs: Sequence[tuple[Job, Upscaler]], png_level: int = PNG_LEVEL) -> None:
     """Upscales files, with a progress bar in megapixels of the input on stderr.
 
     While an image is upscaled, a thread reads the next one and another writes the one before, as far as the memory suffices.
-    An exception that ends this, such as KeyboardInterrupt, does so when these two are done with their files.
+    Small images are upscaled and written side by side, each with its share of torch's threads, which takes less time than
+    one after another with all of them. An exception that ends this, such as KeyboardInterrupt, does so when the files that
+    are being read and written are done.
 
     Args:
         jobs: What to do, and what does it; existing outputs are overwritten. What an Upscaler logs is best given to
@@ -59,33 +98,35 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]], png_level: int = PNG_LEV
             done.
     """
     _make_folders({job.output.parent for job, _ in jobs})  # before the time is spent
-    plans = [_planned(*job) for job in jobs]
+    threads = torch.get_num_threads()
+    plans = [_planned(job, upscaler, min(threads, len(jobs))) for job, upscaler in jobs]
     faults: dict[Job, VapsrError] = {}
     ahead: Future | None = None
-    behind: tuple[Job, Callable[[], None]] | None = None
-    with tqdm(total=sum(plan.megapixels for plan in plans), unit='MP', file=sys.stderr, bar_format=_BAR) as bar, \
-            ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        done = 0.
-        for number, plan in enumerate(plans, start=1):
-            bar.set_description_str(f'{number}/{len(plans)} {plan.job.source.name}')
+    pending: dict[Future, _Plan] = {}  # being written, or, with others beside them, upscaled and written
 
-            def show(share: float, start: float = done, size: float = plan.megapixels) -> None:
-                bar.update(start + share * size - bar.n)
+    def finish(most: int) -> None:
+        """Waits until no more than some files are pending."""
+        while len(pending) > most:
+            for done in wait(pending, return_when=FIRST_COMPLETED).done:
+                _kept(pending.pop(done).job, done.result, faults)
 
+    with _Progress(plans) as progress, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, _crew(threads) as crew:
+        for plan, following in zip_longest(plans, plans[1:]):
+            show = progress.begin(plan)
             reading = ahead or reader.submit(_read, plan)
             wait([reading])
-            beside = number < len(plans) and plan.size + plans[number].size <= available_memory() * _SHARE
-            ahead = reader.submit(_read, plans[number]) if beside else None
-            writing = _kept(plan.job, partial(_upscaled, plan, reading, writer, show, png_level), faults)
+            in_memory = sum(other.size for other in (plan, *pending.values()))
+            has_room = following is not None and in_memory + following.size <= available_memory() * _SHARE
+            ahead = reader.submit(_read, following) if has_room else None
+            if plan.side_by_side > 1:
+                pending[crew.submit(_upscaled_and_written, plan, reading, show, png_level, threads // plan.side_by_side)] = plan
+            else:
+                finish(1)  # the one before may still be written, but not many be upscaled
+                if write := _kept(plan.job, partial(_upscaled, plan, reading, show, png_level), faults):
+                    pending[writer.submit(write)] = plan
+                show(1)
             del reading  # its image takes memory, and is not needed for writing
-            done += plan.megapixels
-            show(1)
-            if behind:
-                _kept(*behind, faults)
-            behind = (plan.job, writing.result) if writing else None
-            if behind and not beside:
-                _kept(*behind, faults)
-                behind = None
+            finish(max(1, plan.side_by_side - 1) if has_room else 0)
     raise_faults([faults[job] for job, _ in jobs if job in faults], len(jobs))
 
 
@@ -156,13 +197,14 @@ def _read(plan: _Plan) -> tuple[ImageData, bool]:
     return read_to_upscale(plan.job.source, plan.job.kind, plan.upscaler.scale)
 
 
-def _planned(job: Job, upscaler: Upscaler) -> _Plan:
+def _planned(job: Job, upscaler: Upscaler, most: int) -> _Plan:
     try:
         header = read_header(job.source)
     except VapsrError:
-        return _Plan(job, upscaler, 0., 0)  # it is named when its turn comes
+        return _Plan(job, upscaler, 0., 0, 1)  # it is named when its turn comes
     pixels = header.height * header.width
-    return _Plan(job, upscaler, pixels / 1e6, pixels * _bytes_a_pixel(header) * (1 + upscaler.scale ** 2))
+    return _Plan(job, upscaler, pixels / 1e6, pixels * _bytes_a_pixel(header) * (1 + upscaler.scale ** 2),
+                 max(1, min(most, upscaler.side_by_side(header.height, header.width))))
 
 
 def _bytes_a_pixel(header: Header) -> int:
@@ -184,9 +226,8 @@ def _kept(job: Job, work: Callable[[], _Result], faults: dict[Job, VapsrError]) 
     return None
 
 
-def _upscaled(plan: _Plan, reading: Future, writer: ThreadPoolExecutor, progress: Callable[[float], None],
-              png_level: int) -> Future:
-    """Upscales what was read, and has the writer write the result."""
+def _upscaled(plan: _Plan, reading: Future, progress: Callable[[float], None], png_level: int) -> Callable[[], None]:
+    """Upscales what was read; returns what writes the result."""
     job, scale = plan.job, plan.upscaler.scale
     image, on_disk = reading.result()
     for note in image.notes:
@@ -208,7 +249,26 @@ def _upscaled(plan: _Plan, reading: Future, writer: ThreadPoolExecutor, progress
     def write() -> None:
         with held, _named(job):
             write_image(job.output, job.kind, result, png_level)
-    return writer.submit(write)
+    return write
+
+
+def _upscaled_and_written(plan: _Plan, reading: Future, progress: Callable[[float], None], png_level: int,
+                          threads: int) -> None:
+    torch.set_num_threads(threads)  # of this one alone
+    try:
+        _upscaled(plan, reading, progress, png_level)()
+    finally:
+        progress(1)
+
+
+@contextmanager
+def _crew(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that may each have torch use some threads, and not `threads`, which later ones have again."""
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.get_num_threads) as crew:  # else torch would set it, at its first work
+            yield crew
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

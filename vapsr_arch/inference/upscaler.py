@@ -117,6 +117,17 @@ class Upscaler:
         self._upscale(planes, canvas, progress)
         return canvas[..., 0] if image.ndim == 2 else canvas
 
+    def side_by_side(self, height: int, width: int) -> int:
+        """How many images of a size may be upscaled at a time, by as many threads: they take the memory of a single large one.
+
+        One, where the engine does not gain by it, or where an image is upscaled in tiles.
+        """
+        tile = self._tile or sys.maxsize
+        side = self._window or tile_sizes.UNMEASURED[self._device().type]
+        if not self.engine.side_by_side or max(height, width) > tile:
+            return 1
+        return max(1, side**2 // (height * width))
+
     def _device(self) -> torch.device:
         """Where the engine computes; ONNX engines do not say, and do it on the CPU."""
         return torch.device(getattr(self.engine, 'device', 'cpu'))
