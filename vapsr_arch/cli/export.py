@@ -58,7 +58,8 @@ def export(
     needed = ['onnx', 'onnxruntime'] * bool(out or int8) + ['onnx', 'openvino'] * bool(openvino)
     missing = [name for name in dict.fromkeys(needed) if importlib.util.find_spec(name) is None]
     if missing:
-        raise VapsrError(f'this export needs {" and ".join(missing)}: `pip install {" ".join(missing)}`')
+        raise VapsrError(f'this export needs {" and ".join(missing)}: `pip install {" ".join(missing)}`, or install this package '
+                         f'with the extra [export]')
     if ncnn and not all(map(importlib.util.find_spec, ('ncnn', 'pnnx'))):
         raise VapsrError("--ncnn needs ncnn and pnnx: `pip install 'vapsr_arch[ncnn]'`, or `pip install ncnn pnnx`")
 

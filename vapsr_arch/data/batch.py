@@ -201,6 +201,11 @@ def run_batch(work: Callable[[Job], Result], jobs: Sequence[Job], title: str,
         yield from tqdm(results, title, len(jobs), unit='image', file=sys.stderr)
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: `1 image`, `1,234 images`."""
+    return f'{count:,} {what}{"s" * (count != 1)}'
+
+
 def finish(results: Iterable[tuple[Job, Any]]) -> list[Any]:
     """Waits for all results.
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from vapsr_arch.data.batch import claimed, finish, inputs_of, is_done, refuse_inputs, run_batch, sources_of
+from vapsr_arch.data.batch import claimed, counted, finish, inputs_of, is_done, refuse_inputs, run_batch, sources_of
 from vapsr_arch.data.degrade_strengths import Blur, Jpeg, Noise, Strengths, load_strengths
 from vapsr_arch.data.image_files import Header, read_header
 from vapsr_arch.data.image_writing import write_png
@@ -178,3 +178,4 @@ def make_degraded(folders: Sequence[Path], out: Path, scale: int, variants: int 
     for note in conversion_notes(result for _, result in results if isinstance(result, Header)):
         print(f'{out}: {note}', file=sys.stderr)
     finish(results)
+    print(f'{", ".join(map(str, outputs.values()))}: {counted(len(sources), "image")} each')

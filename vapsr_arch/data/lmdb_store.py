@@ -19,7 +19,7 @@ from urllib.parse import quote
 import lmdb
 from tqdm import tqdm
 
-from vapsr_arch.data.batch import inputs_of, refuse_inputs, run_batch, sources_of
+from vapsr_arch.data.batch import counted, inputs_of, refuse_inputs, run_batch, sources_of
 from vapsr_arch.data.images import read_as_it_is, read_bytes
 from vapsr_arch.data.lmdb_pages import check_pages
 from vapsr_arch.data.recipes import RECIPE, read_recipe
@@ -165,3 +165,4 @@ def make_lmdb(folders: Sequence[Path], out: Path, workers: int | None = None, fo
         finally:  # it is of the LMDB's size, and hidden; it may be what was at the LMDB's place before
             _remove(temporary)
     raise_faults(faults, len(sources))
+    print(f'{out}: {counted(len(sources), "image")}')

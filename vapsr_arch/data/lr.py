@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from vapsr_arch.data.batch import claimed, finish, inputs_of, is_done, refuse_inputs, run_batch, sources_of
+from vapsr_arch.data.batch import claimed, counted, finish, inputs_of, is_done, refuse_inputs, run_batch, sources_of
 from vapsr_arch.data.image_writing import write_png
 from vapsr_arch.data.images import read_as_it_is
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
@@ -55,3 +55,4 @@ def make_lr(folders: Sequence[Path], out: Path, scales: Sequence[int], border: s
     with claimed(out, recipe, force) as since:
         work = functools.partial(_make, outputs=outputs, since=since, border=border, multiple=multiple)
         finish(run_batch(work, sources, 'LR images', workers))
+    print(f'{", ".join(map(str, outputs.values()))}: {counted(len(sources), "image")} each')

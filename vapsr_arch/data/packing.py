@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vapsr_arch.data.batch import inputs_of, run_batch, sources_of
+from vapsr_arch.data.batch import counted, inputs_of, run_batch, sources_of
 from vapsr_arch.data.image_files import Header, read_header
 from vapsr_arch.data.images import conversion_notes, decode, read_bytes
 from vapsr_arch.data.matlab_resize import imresize, mod_crop
@@ -112,6 +112,8 @@ def make_pack(folders: Sequence[Path], out: Path, scale: int | None = None, bord
     for note in conversion_notes(headers):
         print(f'{out}: {note}', file=sys.stderr)
     raise_faults(faults, len(sources))
+    for path in outs:
+        print(f'{path}: {counted(len(sources), "image")}, {path.stat().st_size / 1e6:,.0f} MB')
 
 
 def _fill(writers: list[PackWriter], work: functools.partial, sources: Sequence[Path],

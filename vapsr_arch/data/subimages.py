@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from vapsr_arch.data.batch import claimed, finish, inputs_of, is_done, refuse_inputs, run_batch, sources_of
+from vapsr_arch.data.batch import claimed, counted, finish, inputs_of, is_done, refuse_inputs, run_batch, sources_of
 from vapsr_arch.data.image_files import read_header
 from vapsr_arch.data.image_writing import write_png
 from vapsr_arch.data.images import read_as_it_is
@@ -29,7 +29,8 @@ def positions(length: int, size: int, step: int) -> list[int]:
     return starts if starts[-1] + size == length else [*starts, length - size]
 
 
-def _cut(source: Path, out: Path, size: int, step: int, since: int) -> None:
+def _cut(source: Path, out: Path, size: int, step: int, since: int) -> int:
+    """Writes the sub-images of an image that are missing; returns how many it has."""
     header = read_header(source)
     if min(header.height, header.width) < size:
         raise VapsrError(f'{source} is {header.height}x{header.width}, smaller than a sub-image of {size}x{size}: lower '
@@ -44,6 +45,7 @@ def _cut(source: Path, out: Path, size: int, step: int, since: int) -> None:
         image = read_as_it_is(source)
         for path, (top, left) in missing.items():
             write_png(path, image[top:top + size, left:left + size])
+    return len(outputs)
 
 
 def make_subimages(folders: Sequence[Path], out: Path, size: int = 480, step: int = 240, workers: int | None = None,
@@ -76,4 +78,5 @@ def make_subimages(folders: Sequence[Path], out: Path, size: int = 480, step: in
     recipe = {'made_by': 'vapsr data subimages', 'from': inputs_of(folders, out), 'size': size, 'step': step}
     with claimed(out, recipe, force) as since:
         work = functools.partial(_cut, out=out, size=size, step=step, since=since)
-        finish(run_batch(work, sources, 'sub-images', workers))
+        counts = finish(run_batch(work, sources, 'sub-images', workers))
+    print(f'{out}: {counted(sum(counts), "sub-image")} of {counted(len(sources), "image")}')

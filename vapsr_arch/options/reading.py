@@ -102,13 +102,14 @@ def load_options(path: str | os.PathLike, is_train: bool, overrides: Sequence[st
     """
     raw = read_yaml(path)
     override(raw, overrides)
+    where = f'{path} with --force_yml {shown(" ".join(overrides), quoted=False)}' if overrides else path
     try:
         model = Options.model_validate(raw, context={'open': raw.get('model_type') not in OWN_MODELS})
         options = _without_none(model.model_dump(exclude_unset=True))
         options['datasets'] = {phase: _dataset_without_none(dataset) for phase, dataset in options['datasets'].items()}
     except ValidationError as error:
-        raise OptionsError('\n'.join(_describe(path, error))) from None
-    faults = [fault(path, key, text) for key, text in cross_checks(options, is_train)]
+        raise OptionsError('\n'.join(_describe(where, error))) from None
+    faults = [fault(where, key, text) for key, text in cross_checks(options, is_train)]
     if faults:
         raise OptionsError('\n'.join(faults))
     _fill(options, is_train)

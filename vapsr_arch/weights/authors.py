@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from vapsr_arch.downloads import Source, download
 from vapsr_arch.errors import OptionsError
+from vapsr_arch.options.faults import nearest
 
 
 class Checkpoint(NamedTuple):
@@ -76,7 +77,7 @@ def get_weights(names: Sequence[str], folder: Path, mirror: str | None = None) -
     stems = [name.removesuffix('.pth') for name in names]
     for name in stems:
         if name not in CHECKPOINTS:
-            raise OptionsError(f'{name} is not a checkpoint that can be fetched; known: {", ".join(CHECKPOINTS)}')
+            raise OptionsError(f'{name} is not a checkpoint that can be downloaded{nearest(name, CHECKPOINTS)}')
     for name in stems:
         checkpoint = CHECKPOINTS[name]
         print(f'{name}: from https://github.com/{checkpoint.repository}, licence: {checkpoint.licence}')
