@@ -159,7 +159,8 @@ def test_killed_and_run_again_gives_the_same_bytes(photographs: Path, tmp_path: 
 def test_each_variant_pairs_with_hr_for_training(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
     process = in_subprocess('-m', 'vapsr_arch', 'data', 'degrade', 'HR', 'out', '--scale', 4, '--variants', 2, '--seed', 3,
                             '--cut-hr', *ONE, cwd=tmp_path)
-    assert process.returncode == 0 and 'degraded images: 100%' in process.stderr and process.stdout == '', process.stderr
+    assert process.returncode == 0 and 'degraded images: 100%' in process.stderr, process.stderr
+    assert process.stdout == 'out/X4_v1, out/X4_v2, out/HR: 4 images each\n'
     out = tmp_path / 'out'
     for folder in ('HR', 'X4_v1', 'X4_v2'):
         assert vapsr_output('data', 'pack', out / folder, tmp_path / f'{folder}.pack', *ONE)[0] == 0

@@ -37,6 +37,18 @@ def test_lr_of_every_kind(photographs: Path, tmp_path: Path, vapsr_output: Vapsr
             np.testing.assert_array_equal(made, imresize(mod_crop(read(source), scale), 1 / scale))
 
 
+@pytest.mark.parametrize(('arguments', 'said'), [
+    (('lr', 'out', '--scale', 2, 3), 'out/X2, out/X3: 4 images each'), (('lmdb', 'out.lmdb'), 'out.lmdb: 4 images'),
+    (('subimages', 'out', '--size', 40, '--step', 20), 'out: 20 sub-images of 4 images'),
+    (('pack', 'out.pack', '--scale', 2), 'out.pack: 4 images, 0.0 MB\nout_X2.pack: 4 images, 0.0 MB')])
+def test_what_was_written_is_said(arguments: tuple[str, ...], said: str, photographs: Path, vapsr_output: Vapsr,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photographs.parent)
+    command, out, *options = arguments
+    code, output = vapsr_output('data', command, photographs.name, out, *options, *ONE)
+    assert code == 0 and output.startswith(f'{said}\n')
+
+
 def test_lr_with_hr_cut_for_training(photographs: Path, tmp_path: Path, vapsr_output: Vapsr) -> None:
     options = ('--scale', 2, 3, '--border', 'replicate', '--cut-hr')
     assert vapsr_output('data', 'lr', photographs, tmp_path / 'out', *options, *ONE)[0] == 0

@@ -113,7 +113,7 @@ def make_pack(folders: Sequence[Path], out: Path, scale: int | None = None, bord
         print(f'{out}: {note}', file=sys.stderr)
     raise_faults(faults, len(sources))
     for path in outs:
-        print(f'{path}: {counted(len(sources), "image")}, {path.stat().st_size / 1e6:,.0f} MB')
+        print(f'{path}: {counted(len(sources), "image")}, {path.stat().st_size / 1e6:,.1f} MB')
 
 
 def _fill(writers: list[PackWriter], work: functools.partial, sources: Sequence[Path],

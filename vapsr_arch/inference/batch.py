@@ -12,7 +12,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import torch
 from tqdm import tqdm
 
 from vapsr_arch.data.image_canvas import is_kept_on_disk, pixels_on_disk
@@ -20,6 +19,7 @@ from vapsr_arch.data.image_files import Header, ImageData, read_header, read_ima
 from vapsr_arch.data.image_formats import STREAMED, is_lossy
 from vapsr_arch.data.image_writing import PNG_LEVEL, check_fits, write_image
 from vapsr_arch.errors import VapsrError, raise_faults
+from vapsr_arch.inference.crew import Crew
 from vapsr_arch.inference.jobs import Job
 from vapsr_arch.inference.upscaler import Upscaler
 from vapsr_arch.memory import available_memory, check_memory, give_back_freed_memory
@@ -98,8 +98,8 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]], png_level: int = PNG_LEV
             done.
     """
     _make_folders({job.output.parent for job, _ in jobs})  # before the time is spent
-    threads = torch.get_num_threads()
-    plans = [_planned(job, upscaler, min(threads, len(jobs))) for job, upscaler in jobs]
+    crew = Crew()
+    plans = [_planned(job, upscaler, min(crew.threads, len(jobs))) for job, upscaler in jobs]
     faults: dict[Job, VapsrError] = {}
     ahead: Future | None = None
     pending: dict[Future, _Plan] = {}  # being written, or, with others beside them, upscaled and written
@@ -110,7 +110,7 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]], png_level: int = PNG_LEV
             for done in wait(pending, return_when=FIRST_COMPLETED).done:
                 _kept(pending.pop(done).job, done.result, faults)
 
-    with _Progress(plans) as progress, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, _crew(threads) as crew:
+    with _Progress(plans) as progress, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, crew:
         for plan, following in zip_longest(plans, plans[1:]):
             show = progress.begin(plan)
             reading = ahead or reader.submit(_read, plan)
@@ -119,7 +119,7 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]], png_level: int = PNG_LEV
             has_room = following is not None and in_memory + following.size <= available_memory() * _SHARE
             ahead = reader.submit(_read, following) if has_room else None
             if plan.side_by_side > 1:
-                pending[crew.submit(_upscaled_and_written, plan, reading, show, png_level, threads // plan.side_by_side)] = plan
+                pending[crew.submit(plan.side_by_side, _upscaled_and_written, plan, reading, show, png_level)] = plan
             else:
                 finish(1)  # the one before may still be written, but not many be upscaled
                 if write := _kept(plan.job, partial(_upscaled, plan, reading, show, png_level), faults):
@@ -252,23 +252,11 @@ def _upscaled(plan: _Plan, reading: Future, progress: Callable[[float], None], p
     return write
 
 
-def _upscaled_and_written(plan: _Plan, reading: Future, progress: Callable[[float], None], png_level: int,
-                          threads: int) -> None:
-    torch.set_num_threads(threads)  # of this one alone
+def _upscaled_and_written(plan: _Plan, reading: Future, progress: Callable[[float], None], png_level: int) -> None:
     try:
         _upscaled(plan, reading, progress, png_level)()
     finally:
         progress(1)
-
-
-@contextmanager
-def _crew(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that may each have torch use some threads, and not `threads`, which later ones have again."""
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.get_num_threads) as crew:  # else torch would set it, at its first work
-            yield crew
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextmanager
