@@ -310,6 +310,31 @@ def test_what_cannot_be_read_again_is_not_kept(kind: str, kept: float, tmp_path:
         assert {path.name for path in tmp_path.iterdir()} == {'whole'}
 
 
+_INTERRUPTED = '''
+import faulthandler, random, signal, time
+import numpy as np
+from vapsr_arch.data.image_writing import write_image, ImageData
+faulthandler.dump_traceback_later(20, exit=True)
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+image, interrupted, end = ImageData(np.zeros((40, 30, 3), np.uint8)), 0, time.monotonic() + 1
+while time.monotonic() < end:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 4e-3))
+        write_image('out.png', 'png', image)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        interrupted += 1
+print(interrupted)
+'''
+
+
+def test_a_ctrl_c_at_any_moment_ends_the_writing_of_a_png(tmp_path: Path) -> None:
+    """In place of waiting for the thread that reads it again, which waits for the rest of the file."""
+    result = subprocess.run([sys.executable, '-c', _INTERRUPTED], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0 and int(result.stdout) > 10, result.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {'out.png'}
+
+
 @pytest.mark.parametrize('stem', ['a' * 251, 'é' * 125, '[x]', '~'])
 @pytest.mark.parametrize('kind', ['png', 'jpeg', 'tiff'])
 def test_long_and_odd_names(kind: str, stem: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import photograph
-from vapsr_arch.archs import NETWORKS
+from vapsr_arch.archs import NETWORKS, VapSR
 from vapsr_arch.archs.common.adapted import adapted, bare
 from vapsr_arch.engines.graphs import metadata
 from vapsr_arch.errors import VapsrError
@@ -303,12 +303,15 @@ def test_self_ensemble_does_not_depend_on_the_orientation_of_an_image(upscale: C
 
 
 def test_images_of_which_many_take_the_memory_of_a_window_are_upscaled_side_by_side(tiny_weights: Path) -> None:
-    """Third-party networks are spared: what they keep in themselves, another thread would change."""
+    """Third-party layers are spared: what they keep in themselves, another thread would change."""
     upscaler = Upscaler(tiny_weights, device='cpu')
     side = tile_sizes.UNMEASURED['cpu']
-    assert [upscaler.side_by_side(*size) for size in ((side // 2, side // 4), (side, side), (4 * side, side))] == [8, 1, 1]
-    assert Upscaler(tiny_weights, device='cpu', tile=100).side_by_side(100, 101) == 1
-    assert Upscaler(nn.Upsample(scale_factor=2), device='cpu').side_by_side(10, 10) == 1
+    assert [upscaler.at_a_time(*size) for size in ((side // 2, side // 4), (side, side), (4 * side, side))] == [8, 1, 1]
+    assert Upscaler(tiny_weights, device='cpu', tile=100).at_a_time(100, 101) == 1
+    assert Upscaler(VapSR(num_feat=16, num_block=1, d_atten=16), device='cpu').at_a_time(side, side // 2) == 2
+    network = VapSR(num_feat=16, num_block=1, d_atten=16)
+    network.body.append(type('Foreign', (nn.Identity,), {})())
+    assert Upscaler(network, device='cpu').at_a_time(10, 10) == 1
 
 
 def test_threads_get_what_one_gets(tiny_weights: Path) -> None:

@@ -4,7 +4,7 @@ import errno
 import io
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ _LARGEST_XMP = {'jpeg': 60000}  # libvips leaves out more
 _CLASSIC_TIFF = 3 * 2**30  # bytes of pixels; from there on BigTIFF, as Deflate may make more of them
 _INTERPRETATIONS = {(1, 'uchar'): 'b-w', (2, 'uchar'): 'b-w', (3, 'uchar'): 'srgb', (4, 'uchar'): 'srgb',
                     (1, 'ushort'): 'grey16', (2, 'ushort'): 'grey16', (3, 'ushort'): 'rgb16', (4, 'ushort'): 'rgb16'}
-_UNTIL_MORE = 0.005  # seconds after which a file that is being written is looked at again
+_UNTIL_MORE = 0.001  # seconds after which a file that is being written is looked at again
 _SYSTEM_ERRORS = {os.strerror(number): number for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)}
 
 
@@ -118,17 +118,32 @@ def _from_array(pixels: np.ndarray) -> pyvips.Image:
 
 def _save_checked(path: Path, kind: str, image: ImageData, png_level: int) -> None:
     """Saves an image and decodes the file. Of a PNG, which is written in order and takes long, while it is written."""
-    written = threading.Event()
-    with ThreadPoolExecutor(1) as checker:
-        checking = checker.submit(_check_readable, path, kind, image.pixels.shape, written) if kind == 'png' else None
+    shape = image.pixels.shape
+    if kind != 'png':
+        _save(path, kind, image, png_level)
+        _check_readable(path, kind, shape)
+        return
+    growing, faults = _Growing(), []
+
+    def check() -> None:
         try:
-            _save(path, kind, image, png_level)
-        finally:
-            written.set()
-        if checking:
-            checking.result()
-        else:
-            _check_readable(path, kind, image.pixels.shape, written)
+            _check_readable(path, kind, shape, growing)
+        except (VapsrError, OSError) as error:
+            faults.append(error)
+
+    # A bare thread: a Ctrl-C within a lock of an executor or an Event would leave both sides waiting for ever.
+    checker = threading.Thread(target=check, daemon=True)
+    try:
+        checker.start()
+        _save(path, kind, image, png_level)
+    finally:
+        growing.is_whole = True
+    checker.join()
+    if faults:
+        raise faults[0]
+    if not image.resolution:
+        with path.open('r+b') as content:
+            remove_png_resolution(content)
 
 
 def _save(path: Path, kind: str, image: ImageData, png_level: int) -> None:
@@ -152,9 +167,6 @@ def _save(path: Path, kind: str, image: ImageData, png_level: int) -> None:
     has_exif = image.exif or (image.resolution and kind not in ('png', 'tiff'))
     save = getattr(vips, _SAVERS[kind])
     save(os.fsencode(path), keep='exif|icc|xmp' if has_exif else 'icc|xmp', **options)  # not by a name with options in brackets
-    if kind == 'png' and not image.resolution:
-        with path.open('r+b') as file:
-            remove_png_resolution(file)
     if kind == 'tiff' and (image.exif or not image.resolution):
         if image.exif:
             _set_size(image.exif, height, width)
@@ -186,51 +198,43 @@ def _write_plain(path: Path, kind: str, image: ImageData) -> None:
 
 
 class _Growing:
-    """Reads a file that another thread writes: it ends when that is done.
+    """How a file is read that another thread writes.
 
-    Args:
-        path: The file.
-        written: Is set once it is whole.
+    Attributes:
+        is_whole: Whether that is done: the file ends where it ends now.
     """
 
-    def __init__(self, path: Path, written: threading.Event) -> None:
-        self._file = path.open('rb', buffering=0)
-        self._written = written
+    is_whole = False
 
-    def __enter__(self) -> '_Growing':
-        return self
+    def source(self, file: io.RawIOBase) -> pyvips.SourceCustom:
+        """What reads an unbuffered file to its end, once it is whole."""
+        def read(size: int) -> bytes:
+            while True:
+                is_whole = self.is_whole
+                if (part := file.read(size)) or is_whole:
+                    return part
+                time.sleep(_UNTIL_MORE)
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes, when there are some; none at the end."""
-        while True:
-            whole = self._written.is_set()
-            if (part := self._file.read(size)) or whole:
-                return part
-            self._written.wait(_UNTIL_MORE)
+        source = pyvips.SourceCustom()
+        source.on_read(read)
+        return source
 
 
-def _check_readable(path: Path, kind: str, shape: tuple[int, int, int], written: threading.Event) -> None:
+def _check_readable(path: Path, kind: str, shape: tuple[int, int, int], growing: _Growing | None = None) -> None:
     """Decodes a file row by row: encoders do not see that a disk is full, or that nothing reads what they made.
 
     Args:
         path: The file.
         kind: Its format.
         shape: Height, width and channels that it should have.
-        written: Is set once it is whole.
+        growing: How it is read, where it is still being written.
 
     Raises:
         VapsrError: It cannot be read, or its size or kind is another.
     """
     try:
-        with _Growing(path, written) as growing:
-            if written.is_set():
-                source = pyvips.Source.new_from_file(os.fsencode(path))
-            else:
-                source = pyvips.SourceCustom()
-                source.on_read(growing.read)
+        with path.open('rb', buffering=0) as file:
+            source = growing.source(file) if growing else pyvips.Source.new_from_descriptor(file.fileno())
             image = pyvips.Image.new_from_source(source, '', access='sequential', fail_on='warning')
             image.avg()
     except pyvips.Error as error:

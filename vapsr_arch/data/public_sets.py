@@ -11,7 +11,6 @@ from vapsr_arch.archives import unpack
 from vapsr_arch.data.batch import claimed
 from vapsr_arch.downloads import Source, download
 from vapsr_arch.errors import OptionsError, VapsrError
-from vapsr_arch.options.faults import nearest
 
 _DIV2K = 'https://data.vision.ee.ethz.ch/cvl/DIV2K/'
 _EDSR = 'https://cv.snu.ac.kr/research/EDSR/'
@@ -66,7 +65,7 @@ def fetch(names: Sequence[str], root: Path, mirror: str | None = None, force: bo
     """
     for name in names:
         if name not in SETS:
-            raise OptionsError(f'{name} is not a set that can be downloaded{nearest(name, SETS)}')
+            raise OptionsError(f'{name} is not a set that can be downloaded; known: {", ".join(SETS)}')
     for name in names:
         folder = root / name
         if (folder / '.complete').is_file():

@@ -63,8 +63,8 @@ class TorchEngine:
             forms += self._forms(network, 'cpu', 'fp32')
         self.run = forms[0].make() if len(forms) == 1 and device == 'cpu' else first_sound(forms, *trial(network))
         self.device, self.dtype = self.run.device, self.run.dtype
-        # A third-party network may keep something in itself while it computes, which other threads would change.
-        own = type(getattr(network, 'network', network)).__module__.startswith('vapsr_arch.')
+        # Layers of someone else may keep something in themselves while they compute, which other threads would change.
+        own = all(type(module).__module__.startswith(('vapsr_arch.', 'torch.nn.')) for module in network.modules())
         self.side_by_side = own and self.device.type == 'cpu'
 
     def _forms(self, network: nn.Module, device: str, precision: str) -> list[Form]:

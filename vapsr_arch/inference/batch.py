@@ -1,5 +1,6 @@
 """Many files upscaled: progress, and files that fail."""
 
+import math
 import os
 import sys
 import threading
@@ -38,14 +39,14 @@ class _Plan(NamedTuple):
         upscaler: What does it.
         megapixels: Of the input; 0 where its header cannot be read.
         size: Bytes of the pixels that are read and made.
-        side_by_side: How many such images are upscaled at a time.
+        at_a_time: How many such images are upscaled at a time.
     """
 
     job: Job
     upscaler: Upscaler
     megapixels: float
     size: int
-    side_by_side: int
+    at_a_time: int
 
 
 class _Progress:
@@ -64,6 +65,8 @@ class _Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if math.isclose(self._bar.n, self._bar.total):  # the sum of the parts, in another order
+            self._bar.n = self._bar.total
         self._bar.close()
 
     def begin(self, plan: _Plan) -> Callable[[float], None]:
@@ -99,7 +102,7 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]], png_level: int = PNG_LEV
     """
     _make_folders({job.output.parent for job, _ in jobs})  # before the time is spent
     crew = Crew()
-    plans = [_planned(job, upscaler, min(crew.threads, len(jobs))) for job, upscaler in jobs]
+    plans = [_planned(job, upscaler, len(jobs), crew) for job, upscaler in jobs]
     faults: dict[Job, VapsrError] = {}
     ahead: Future | None = None
     pending: dict[Future, _Plan] = {}  # being written, or, with others beside them, upscaled and written
@@ -118,15 +121,17 @@ def upscale_files(jobs: Sequence[tuple[Job, Upscaler]], png_level: int = PNG_LEV
             in_memory = sum(other.size for other in (plan, *pending.values()))
             has_room = following is not None and in_memory + following.size <= available_memory() * _SHARE
             ahead = reader.submit(_read, following) if has_room else None
-            if plan.side_by_side > 1:
-                pending[crew.submit(plan.side_by_side, _upscaled_and_written, plan, reading, show, png_level)] = plan
+            if plan.at_a_time > 1 and (has_room or pending):
+                finish(plan.at_a_time - 1)
+                pending[crew.submit(plan.at_a_time, _upscaled_and_written, plan, reading, show, png_level)] = plan
             else:
                 finish(1)  # the one before may still be written, but not many be upscaled
                 if write := _kept(plan.job, partial(_upscaled, plan, reading, show, png_level), faults):
                     pending[writer.submit(write)] = plan
                 show(1)
             del reading  # its image takes memory, and is not needed for writing
-            finish(max(1, plan.side_by_side - 1) if has_room else 0)
+            if not has_room:
+                finish(0)
     raise_faults([faults[job] for job, _ in jobs if job in faults], len(jobs))
 
 
@@ -197,14 +202,14 @@ def _read(plan: _Plan) -> tuple[ImageData, bool]:
     return read_to_upscale(plan.job.source, plan.job.kind, plan.upscaler.scale)
 
 
-def _planned(job: Job, upscaler: Upscaler, most: int) -> _Plan:
+def _planned(job: Job, upscaler: Upscaler, most: int, crew: Crew) -> _Plan:
     try:
         header = read_header(job.source)
     except VapsrError:
         return _Plan(job, upscaler, 0., 0, 1)  # it is named when its turn comes
     pixels = header.height * header.width
     return _Plan(job, upscaler, pixels / 1e6, pixels * _bytes_a_pixel(header) * (1 + upscaler.scale ** 2),
-                 max(1, min(most, upscaler.side_by_side(header.height, header.width))))
+                 crew.at_a_time(min(most, upscaler.at_a_time(header.height, header.width))))
 
 
 def _bytes_a_pixel(header: Header) -> int:

@@ -23,13 +23,17 @@ class Crew:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
-        torch.set_num_threads(self.threads)  # threads that are made later take the number that was set last, by any of them
+        torch.set_num_threads(self.threads)  # for the threads that are made after it
 
-    def submit(self, side_by_side: int, work: Callable[..., object], *arguments: object) -> Future:
-        """Has a thread run a function, of which a number run at a time: it shares torch's threads with the others."""
-        return self._pool.submit(self._run, max(1, self.threads // side_by_side), work, *arguments)
+    def at_a_time(self, most: int) -> int:
+        """How many functions are run at a time, such that torch's threads are dealt out evenly: no more than some number."""
+        return next(count for count in range(min(most, self.threads), 0, -1) if self.threads % count == 0)
+
+    def submit(self, at_a_time: int, work: Callable[..., object], *arguments: object) -> Future:
+        """Has a thread run a function, with its share of torch's threads: as many functions as are given are to run at a time."""
+        return self._pool.submit(self._run, self.threads // at_a_time, work, *arguments)
 
     @staticmethod
     def _run(threads: int, work: Callable[..., object], *arguments: object) -> object:
-        torch.set_num_threads(threads)  # for operations of this thread
+        torch.set_num_threads(threads)  # of this thread, and of those that are made after it
         return work(*arguments)

@@ -117,10 +117,11 @@ class Upscaler:
         self._upscale(planes, canvas, progress)
         return canvas[..., 0] if image.ndim == 2 else canvas
 
-    def side_by_side(self, height: int, width: int) -> int:
-        """How many images of a size may be upscaled at a time, by as many threads: they take the memory of a single large one.
+    def at_a_time(self, height: int, width: int) -> int:
+        """How many images of a size may be upscaled at a time, by as many threads.
 
-        One, where the engine does not gain by it, or where an image is upscaled in tiles.
+        As many as have no more pixels than an image that is upscaled in one piece: they take some more memory than that, as the
+        C library keeps some for each thread. One, where the engine does not gain by it, or where an image is upscaled in tiles.
         """
         tile = self._tile or sys.maxsize
         side = self._window or tile_sizes.UNMEASURED[self._device().type]
