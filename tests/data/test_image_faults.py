@@ -301,12 +301,14 @@ def test_what_cannot_be_read_again_is_not_kept(kind: str, kept: float, tmp_path:
                 time.sleep(0.02)
     monkeypatch.setattr(image_writing, '_save', save_slowly)
     pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    with ThreadPoolExecutor(1) as writer:  # in the main thread, the file is read when it is whole
+        writing = writer.submit(write_image, tmp_path / 'out', kind, ImageData(pixels))
     if kept == 1:
-        write_image(tmp_path / 'out', kind, ImageData(pixels))
+        writing.result()
         assert kind in ('jpeg', 'webp') or np.array_equal(read_image(tmp_path / 'out').pixels, pixels)
     else:
         with pytest.raises(VapsrError, match='what was written cannot be read again'):
-            write_image(tmp_path / 'out', kind, ImageData(pixels))
+            writing.result()
         assert {path.name for path in tmp_path.iterdir()} == {'whole'}
 
 
@@ -329,7 +331,7 @@ print(interrupted)
 
 
 def test_a_ctrl_c_at_any_moment_ends_the_writing_of_a_png(tmp_path: Path) -> None:
-    """In place of waiting for the thread that reads it again, which waits for the rest of the file."""
+    """In place of waiting for a thread that reads it again, and waits for the rest of the file."""
     result = subprocess.run([sys.executable, '-c', _INTERRUPTED], capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0 and int(result.stdout) > 10, result.stderr
     assert {path.name for path in tmp_path.iterdir()} <= {'out.png'}

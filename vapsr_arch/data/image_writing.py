@@ -5,6 +5,7 @@ import io
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -117,31 +118,24 @@ def _from_array(pixels: np.ndarray) -> pyvips.Image:
 
 
 def _save_checked(path: Path, kind: str, image: ImageData, png_level: int) -> None:
-    """Saves an image and decodes the file. Of a PNG, which is written in order and takes long, while it is written."""
+    """Saves an image and decodes the file; a PNG, which is written in order and takes long, while it is written.
+
+    The latter is so in other threads than the main one.
+    """
     shape = image.pixels.shape
-    if kind != 'png':
+    if kind != 'png' or threading.current_thread() is threading.main_thread():  # where a Ctrl-C could come between two locks
         _save(path, kind, image, png_level)
         _check_readable(path, kind, shape)
-        return
-    growing, faults = _Growing(), []
-
-    def check() -> None:
-        try:
-            _check_readable(path, kind, shape, growing)
-        except (VapsrError, OSError) as error:
-            faults.append(error)
-
-    # A bare thread: a Ctrl-C within a lock of an executor or an Event would leave both sides waiting for ever.
-    checker = threading.Thread(target=check, daemon=True)
-    try:
-        checker.start()
-        _save(path, kind, image, png_level)
-    finally:
-        growing.is_whole = True
-    checker.join()
-    if faults:
-        raise faults[0]
-    if not image.resolution:
+    else:
+        growing = _Growing()
+        with ThreadPoolExecutor(1) as checker:
+            checking = checker.submit(_check_readable, path, kind, shape, growing)
+            try:
+                _save(path, kind, image, png_level)
+            finally:
+                growing.is_whole = True
+        checking.result()
+    if kind == 'png' and not image.resolution:
         with path.open('r+b') as content:
             remove_png_resolution(content)
 
