@@ -190,7 +190,7 @@ def test_weights_are_listed_with_licences(vapsr_output: Vapsr) -> None:
     assert code == 0 and len(output.splitlines()) == 15
     assert re.search(r'BSRN_x4 +MIT +https://github.com/xiaom233/BSRN/raw/HEAD/experiments/.*/net_g_BSRN_x4\.pth', output)
     code, output = vapsr_output('weights', 'get', 'VapSR_X5')
-    assert code == 2 and "VapSR_X5 is not a checkpoint that can be downloaded; did you mean 'VapSR_X" in output
+    assert code == 2 and "VapSR_X5 is not a checkpoint that `vapsr weights list` names; did you mean 'VapSR_X" in output
 
 
 def test_weights_are_those_of_reference(reference: Path, server: ThreadingHTTPServer, tmp_path: Path,

@@ -77,8 +77,7 @@ def get_weights(names: Sequence[str], folder: Path, mirror: str | None = None) -
     stems = [name.removesuffix('.pth') for name in names]
     for name in stems:
         if name not in CHECKPOINTS:
-            raise OptionsError(f'{name} is not a checkpoint that can be downloaded{nearest(name, CHECKPOINTS)}; `vapsr weights '
-                               f'list` names all')
+            raise OptionsError(f'{name} is not a checkpoint that `vapsr weights list` names{nearest(name, CHECKPOINTS)}')
     for name in stems:
         checkpoint = CHECKPOINTS[name]
         print(f'{name}: from https://github.com/{checkpoint.repository}, licence: {checkpoint.licence}')
