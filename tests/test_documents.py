@@ -13,6 +13,7 @@ from tests.conftest import REPOSITORY
 PAGES = [REPOSITORY / 'README.md', REPOSITORY / 'experiments/pretrained_models/README.md',
          *sorted((REPOSITORY / 'docs').glob('*.md'))]
 LINK = re.compile(r'\]\(([^)\s]+)\)')
+PATH = re.compile(r'(?<![\w./-])(?:options|experiments/pretrained_models|vapsr_arch|tests|benchmarks|docs|tools)/[\w./*-]*[\w*/]')
 HEADING = re.compile(r'^#+ (.+)$', re.MULTILINE)
 # Words of no field, or with another meaning in this one; `docs/architecture.md` has those to use. An underscore parts words, too.
 _WORDS = 'pictures?|enlarge[sd]?|enlarging|enlargements?|anew|mend(s|ed|ing)?|go(es)? on|going on|went on|moments'
@@ -45,6 +46,14 @@ def test_links_lead_somewhere(page: Path) -> None:
         file = page.parent / target if target else page
         assert file.exists(), link
         assert not fragment or fragment in anchors(file), link
+
+
+@pytest.mark.parametrize('page', PAGES, ids=name)
+def test_files_that_are_named_are_there(page: Path) -> None:
+    """Of a clone, where a file that git ignores is not; the page of the architecture names those of the package from there."""
+    roots = [REPOSITORY, REPOSITORY / 'vapsr_arch'] if page.name == 'architecture.md' else [REPOSITORY]
+    for path in PATH.findall(page.read_text(encoding='utf-8')):
+        assert any([*root.glob(path)] for root in roots), path
 
 
 @pytest.mark.parametrize('page', PAGES, ids=name)
