@@ -15,6 +15,7 @@ def test_a_dry_run(train_options: Callable[..., str], vapsr: Callable[..., Finis
     assert result.code == 0
     assert sorted(Path().rglob('*')) == before
     assert result.err.count('l_pix') == 2 and result.err.count('Validation photos') == 1
+    assert 'vapsr-dry-run-' not in result.err  # a folder that is gone
     assert re.search(r'The dry run went through; small as a whole will take about\n'
                      r'  \d:\d\d:\d\d: 1,000 iterations of [\d.e-]+ s, 5 validations of [\d.e-]+ s\n'
                      r'  [\d.,]+ MB of checkpoints and states; [\d.,]+ MB are free here\n', result.out)

@@ -77,6 +77,17 @@ def test_images_are_turned_as_their_exif_says(kind: str, orientation: int, tmp_p
     assert read_image(tmp_path / 'y').pixels.shape == read.pixels.shape  # and not turned once more
 
 
+@pytest.mark.parametrize('orientation', [0, 9, 65535])
+@pytest.mark.parametrize('kind', ['jpeg', 'tiff', 'png', 'webp'])
+def test_an_orientation_that_is_none_turns_nothing(kind: str, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    source = Image.fromarray(_pixels(3))
+    source.save(tmp_path / 'x', kind, exif=exif)
+    read = read_image(tmp_path / 'x')
+    assert read.pixels.shape == (*source.size[::-1], 3) and (kind in ('jpeg', 'webp') or np.array_equal(read.pixels, source))
+
+
 @pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('kind', ['tiff', 'png'])
 def test_images_of_16_bits_are_turned(kind: str, orientation: int, tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ def test_few_bits_are_of_the_whole_range(bits: int, order: str) -> None:
 @pytest.mark.parametrize('order', ['<', '>'])
 def test_tags_in_another_order_and_twice(order: str, bigtiff: bool, tmp_path: Path) -> None:
     samples, path = _samples('u1', 3), tmp_path / 'x.tif'
-    tifffile.imwrite(path, samples, photometric='rgb', byteorder=order, bigtiff=bigtiff, description='two descriptions')
+    tifffile.imwrite(path, samples, photometric='rgb', byteorder=order, bigtiff=bigtiff, description='two descriptions',
+                     extratags=[(274, 3, 1, 9)])  # an orientation that is none
     with tifffile.TiffFile(path) as file:
         start, size = file.pages[0].offset, 20 if bigtiff else 12
     assert np.array_equal(read_image(path).pixels, samples) and np.array_equal(read_as_it_is(path), samples[..., ::-1])

@@ -70,8 +70,8 @@ def opened_image(file: io.BufferedReader | io.BytesIO, path: str | os.PathLike) 
     start = file.read(12)
     if start[:2] == b'BM' or start[:2] in (b'P1', b'P2', b'P3', b'P4', b'P5', b'P6'):
         return _opened_by_pillow(file, path)
-    if start[:2] in _TIFF and (ordered := image_tiff.with_ordered_tags(file)):
-        file = io.BytesIO(ordered)
+    if start[:2] in _TIFF and (repaired := image_tiff.with_repaired_tags(file)):
+        file = io.BytesIO(repaired)
     try:
         if isinstance(file, io.BytesIO):
             source = pyvips.Source.new_from_memory(file.getvalue())

@@ -20,6 +20,7 @@ _PHOTOMETRIC = {4: 'a transparency mask', 6: 'YCbCr', 8: 'CIELab', 9: 'ICCLab', 
 _BESIDE = {3: 'a palette', 5: 'CMYK', 6: 'YCbCr'}
 _JPEG_IN_TIFF = 7
 _MOST_TAGS = 4096  # of a directory
+_ORIENTATION = 274
 # None, the fax codes, LZW, JPEG, Deflate of both numbers, PackBits, Zstandard, WebP: what libvips is built with.
 _COMPRESSIONS = (1, 2, 3, 4, 5, _JPEG_IN_TIFF, 8, 32946, 32773, 50000, 50001)
 
@@ -50,13 +51,13 @@ def _empty_directory(head: bytes, group: int | None = None) -> TiffImagePlugin.I
     return TiffImagePlugin.ImageFileDirectory_v2(head, group=group)
 
 
-def with_ordered_tags(file: BinaryIO) -> bytes | None:
-    """A TIFF whose tags are in another order than ascending, or twice, with its tags in order, each once: the first of two.
+def with_repaired_tags(file: BinaryIO) -> bytes | None:
+    """A TIFF with its tags in ascending order, each once, the first of two, and without an orientation that is none of 1 to 8.
 
     libtiff has a mere warning for these, as for damaged pixels. tifffile writes a description twice.
 
     Returns:
-        The file's bytes; None where the tags are in order, or two that say how the pixels lie contradict each other.
+        The file's bytes; None where nothing has to be repaired, or two tags that say how the pixels lie contradict each other.
     """
     file.seek(0)
     head = file.read(16)
@@ -73,6 +74,8 @@ def with_ordered_tags(file: BinaryIO) -> bytes | None:
     except (struct.error, OverflowError, OSError, ValueError):
         return None  # it is damaged, which libtiff says
     first = dict(reversed(list(zip(tags, entries))))
+    if _ORIENTATION in first and not 1 <= struct.unpack_from(order + 'H', first[_ORIENTATION], 12 if big else 8)[0] <= 8:
+        del first[_ORIENTATION]
     if tags == sorted(first) or any(tag in LAYOUT_TAGS and entry != first[tag] for tag, entry in zip(tags, entries)):
         return None
     file.seek(0)

@@ -51,7 +51,9 @@ def plan_jobs(inputs: Sequence[str], out: Path, recursive: bool = False, suffix:
             raise OptionsError(f'-o {out}: {out.suffix} files are not written: take one of {", ".join(OUTPUT_SUFFIXES)}, or name '
                                f'a folder without a dot in its name or one that is there')
         if suffix or kind:
-            raise OptionsError(f'-o {out} names the output: --suffix and --format are for a folder of outputs')
+            raise OptionsError(f'-o {out} names the output: --suffix and --format are for a folder of outputs. Leave '
+                               f'{"--format" if kind else "--suffix"} out' + (f', or name {out.with_suffix(FORMATS[kind])}'
+                                                                              if kind else ''))
         jobs = [Job(next(iter(sources)), out, OUTPUT_SUFFIXES[out.suffix.lower()])]
     else:
         if out.is_file() or (out.suffix.lower() in OUTPUT_SUFFIXES and not out.is_dir()):

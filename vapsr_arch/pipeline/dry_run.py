@@ -55,6 +55,7 @@ def dry_run(option_file: str | Path, *, launcher: str = 'none', debug: bool = Fa
     from vapsr_arch.pipeline.processes import together
     from vapsr_arch.pipeline.run import Run
     run = Run(option_file, True, launcher=launcher, debug=debug, force_yml=force_yml, plugins=plugins)
+    run.is_kept = False
     asked = deepcopy(run.options)
     _shorten(run.options)
     with ExitStack() as stack:

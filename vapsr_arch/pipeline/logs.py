@@ -102,7 +102,9 @@ def environment() -> str:
 
 def options_line(opt: dict[str, Any]) -> str:
     """A line in place of the options that BasicSR's `dict2str` lists; `begin_file` has written them to the log file."""
-    return f'Options: {opt["run"].opt}, manual_seed {opt["manual_seed"]}; all of them are in the log: {opt["run"].log_file}'
+    run = opt['run']
+    where = f'; all of them are in the log: {run.log_file}' if run.is_kept else ''
+    return f'Options: {run.opt}, manual_seed {opt["manual_seed"]}{where}'
 
 
 def copy_opt_file(option_file: str, experiments_root: str) -> None:

@@ -51,6 +51,7 @@ class Run:
         prepared: What was built before the run's folder is made, by name.
         notes: Sentences for the log's beginning.
         early_log: What was logged before that.
+        is_kept: Whether what the run writes is kept; False in a dry run.
         log_file: The log file, once there is one, in the process of rank 0.
         logged_at: When the lines of the log were written, in seconds of `time.monotonic`.
 
@@ -74,6 +75,7 @@ class Run:
         self.prepared: dict[str, Any] = {}
         self.notes: list[str] = []
         self.early_log: list[logging.LogRecord] = []
+        self.is_kept = True
         self.log_file: Path | None = None
         self.logged_at: list[float] = []
         self.options = load_options(option_file, is_train, force_yml)
