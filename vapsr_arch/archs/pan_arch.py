@@ -64,11 +64,11 @@ class SCPA(nn.Module):
     def __init__(self, nf: int) -> None:
         super().__init__()
         half = nf // 2
-        self.conv1_a = nn.Conv2d(nf, half, 1, bias=False)
-        self.conv1_b = nn.Conv2d(nf, half, 1, bias=False)
+        self.conv1_a = conv1x1(nf, half, bias=False)
+        self.conv1_b = conv1x1(nf, half, bias=False)
         self.k1 = nn.Sequential(conv3x3(half, half, bias=False))
         self.PAConv = PAConv(half)
-        self.conv3 = nn.Conv2d(nf, nf, 1, bias=False)
+        self.conv3 = conv1x1(nf, nf, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         a = lrelu(self.k1(lrelu(self.conv1_a(x))))

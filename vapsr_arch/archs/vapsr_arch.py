@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from vapsr_arch.archs.common.checks import check_input, check_positive_integers
 from vapsr_arch.archs.common.depthwise import DepthwiseConv2d
+from vapsr_arch.archs.common.pointwise import PointwiseConv2d
 from vapsr_arch.archs.common.state_dicts import count_blocks, has_weights
 
 
@@ -27,7 +28,7 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.pointwise = nn.Conv2d(dim, dim, 1)
+        self.pointwise = PointwiseConv2d(dim, dim)
         self.depthwise = DepthwiseConv2d(dim, 5)
         self.depthwise_dilated = DepthwiseConv2d(dim, 5, dilation=3)
 
@@ -45,9 +46,9 @@ class VAB(nn.Module):
 
     def __init__(self, d_model: int, d_atten: int) -> None:
         super().__init__()
-        self.proj_1 = nn.Conv2d(d_model, d_atten, 1)
+        self.proj_1 = PointwiseConv2d(d_model, d_atten)
         self.atten_branch = Attention(d_atten)
-        self.proj_2 = nn.Conv2d(d_atten, d_model, 1)
+        self.proj_2 = PointwiseConv2d(d_atten, d_model)
         self.pixel_norm = nn.LayerNorm(d_model)
 
     def forward(self, x: Tensor) -> Tensor:

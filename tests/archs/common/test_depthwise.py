@@ -25,10 +25,10 @@ def gradients(layer: torch.nn.Conv2d, x: torch.Tensor, forward: Callable) -> lis
 def test_outputs_and_gradients_are_those_of_torch(dilation_is_slow: bool, compiled: bool, channels: int, kernel_size: int,
                                                   dilation: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(depthwise, 'DILATION_IS_SLOW', dilation_is_slow)
-    if compiled and depthwise._weight_grad_library() is None:
+    if compiled and depthwise._library() is None:
         pytest.skip('no C compiler')
     if not compiled:
-        monkeypatch.setattr(depthwise, '_weight_grad_library', lambda: None)
+        monkeypatch.setattr(depthwise, '_library', lambda: None)
     torch.manual_seed(0)
     layer = DepthwiseConv2d(channels, kernel_size, dilation)
     for height, width in ((1, 1), (3, 20), (20, 3), (13, 17)):
@@ -52,7 +52,7 @@ def test_missing_compiler_is_logged_once_and_training_continues(monkeypatch: pyt
                                                             caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     monkeypatch.setenv('PATH', '')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    depthwise._weight_grad_library.cache_clear()
+    depthwise._library.cache_clear()
     try:
         with caplog.at_level('INFO', 'basicsr'):
             layer = DepthwiseConv2d(16, 3)
@@ -61,4 +61,4 @@ def test_missing_compiler_is_logged_once_and_training_continues(monkeypatch: pyt
         assert sum('could not be compiled' in record.message for record in caplog.records) == 1
         assert layer.weight.grad is not None
     finally:
-        depthwise._weight_grad_library.cache_clear()
+        depthwise._library.cache_clear()

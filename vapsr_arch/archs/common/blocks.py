@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vapsr_arch.archs.common.depthwise import DepthwiseConv2d
+from vapsr_arch.archs.common.pointwise import PointwiseConv2d
 
 Activation = Callable[[Tensor], Tensor]
 Layer = Callable[[int, int], nn.Module]  # from the channels of its input and its output
 
 
-def conv1x1(in_channels: int, out_channels: int) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, 1)
+def conv1x1(in_channels: int, out_channels: int, bias: bool = True) -> nn.Conv2d:
+    return PointwiseConv2d(in_channels, out_channels, bias)
 
 
 def conv3x3(in_channels: int, out_channels: int, bias: bool = True) -> nn.Conv2d:
@@ -48,7 +49,7 @@ class BSConvU(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, pw: nn.Module | None = None, downsample: bool = False) -> None:
         super().__init__()
-        self.pw = nn.Conv2d(in_channels, out_channels, 1, bias=False) if pw is None else pw
+        self.pw = conv1x1(in_channels, out_channels, bias=False) if pw is None else pw
         self.dw = (nn.Conv2d(out_channels, out_channels, 3, stride=2, groups=out_channels) if downsample
                    else DepthwiseConv2d(out_channels, 3))
 

@@ -1,13 +1,13 @@
 """Depthwise convolution that is fast on a CPU, above all in training.
 
-torch 2.13 spends most of a training step of a large-kernel network in the gradient of its depthwise convolutions. Both
-gradients have shorter ways: that of the input is a depthwise convolution with the kernel turned round; that of the weight
-is a sum of shifted products, in `depthwise_weight_grad.c`, which is compiled when it is first needed. On processors without
-AVX-512, torch's dilated depthwise convolutions take many times as long as others: here they become such.
+torch 2.13 spends most of a training step of a large-kernel network in its depthwise convolutions: in their gradients, and, on
+processors without AVX-512, in those with dilation. `depthwise.c` has both ways, and is compiled when it is first needed; the
+gradient of the input is a convolution with the kernel turned round. Without a compiler, dilated convolutions become others.
 """
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,35 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from vapsr_arch.archs.common import native
+from vapsr_arch.archs.common.eager import is_eager_float32
 
-SOURCE = Path(__file__).with_name('depthwise_weight_grad.c')
-LANES = 16  # the C source works on this many channels at a time
+SOURCE = Path(__file__).with_name('depthwise.c')
+BLOCK = 16  # the C source works on this many channels at a time
 KERNEL_SIZES = (3, 5, 7)
 DILATION_IS_SLOW = torch.backends.cpu.get_cpu_capability() == 'AVX2'
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    return native.load(SOURCE, 'Fast depthwise convolutions')
+
+
+def _compiled(function: str, tensors: Sequence[Tensor | None], x: Tensor, kernel_size: int, dilation: int) -> bool:
+    """Calls a function of the C source with tensors, of which the last one is its result; False where that cannot be."""
+    batch, channels, height, width = x.shape
+    library = _library() if channels % BLOCK == 0 and kernel_size in KERNEL_SIZES else None
+    return library is not None and not getattr(library, function)(
+        *(ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors),
+        *(ctypes.c_long(number) for number in (batch, height, width, channels, kernel_size, dilation)),
+        ctypes.c_int(torch.get_num_threads()))
+
+
+def _fast_conv(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    """As `_conv`, by the C source where that can be."""
+    seen = x.contiguous(memory_format=torch.channels_last)
+    y = torch.empty_like(seen)
+    taps = weight.flatten(1).t().contiguous()
+    return y if _compiled('depthwise', (seen, taps, bias, y), x, weight.shape[-1], dilation) else _conv(x, weight, bias, dilation)
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
@@ -44,24 +68,13 @@ def _conv_of_grids(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int
     return y.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
-@functools.cache
-def _weight_grad_library() -> ctypes.CDLL | None:
-    return native.load(SOURCE, 'The fast gradient of depthwise convolutions')
-
-
 def _weight_grad(x: Tensor, grad: Tensor, kernel_size: int, dilation: int) -> Tensor:
     """The gradient of a "same"-padded depthwise kernel, C x 1 x K x K, from its input and its output's gradient."""
-    batch, channels, height, width = x.shape
-    library = _weight_grad_library() if channels % LANES == 0 and kernel_size in KERNEL_SIZES else None
-    if library is not None:
-        x, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad))
-        result = torch.empty(kernel_size, kernel_size, channels)
-        failed = library.depthwise_weight_grad(
-            *(ctypes.c_void_p(t.data_ptr()) for t in (x, grad, result)),
-            *(ctypes.c_long(n) for n in (batch, height, width, channels, kernel_size, dilation)),
-            ctypes.c_int(torch.get_num_threads()))
-        if not failed:
-            return result.permute(2, 0, 1).unsqueeze(1)
+    channels = x.shape[1]
+    x, grad = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, grad))
+    taps = x.new_empty(kernel_size, kernel_size, channels)
+    if _compiled('depthwise_weight_grad', (x, grad, taps), x, kernel_size, dilation):
+        return taps.permute(2, 0, 1).unsqueeze(1)
     padding = dilation * (kernel_size // 2)
     weight = x.new_empty(channels, 1, kernel_size, kernel_size)
     return torch.ops.aten.convolution_backward(
@@ -74,7 +87,7 @@ class _DepthwiseConv2d(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.dilation = dilation
-        return _conv(x, weight, bias, dilation)
+        return _fast_conv(x, weight, bias, dilation)
 
     @staticmethod
     @once_differentiable
@@ -83,7 +96,7 @@ class _DepthwiseConv2d(torch.autograd.Function):
         kernel_size, dilation = weight.shape[-1], ctx.dilation
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_x = _conv(grad, weight.flip(2, 3), None, dilation)
+            grad_x = _fast_conv(grad, weight.flip(2, 3), None, dilation)
         if ctx.needs_input_grad[1]:
             grad_weight = _weight_grad(x, grad, kernel_size, dilation)
         if ctx.needs_input_grad[2]:
@@ -107,7 +120,7 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if torch.jit.is_tracing() or torch.compiler.is_exporting():  # what exported graphs run on has its own ways
             return super().forward(x)
-        if (torch.is_grad_enabled() and x.device.type == 'cpu' and x.dtype == torch.float32
-                and not torch.is_autocast_enabled('cpu') and not torch.compiler.is_compiling()):
-            return _DepthwiseConv2d.apply(x, self.weight, self.bias, self.dilation[0])
-        return _conv(x, self.weight, self.bias, self.dilation[0])
+        if not is_eager_float32(x):
+            return _conv(x, self.weight, self.bias, self.dilation[0])
+        conv = _DepthwiseConv2d.apply if torch.is_grad_enabled() else _fast_conv
+        return conv(x, self.weight, self.bias, self.dilation[0])
