@@ -34,10 +34,10 @@ NETWORKS = {
     'VapSR': ({'num_feat': 48, 'num_block': 21, 'd_atten': 64}, 192),
 }
 ON_GPU = torch.cuda.is_available()
-COPIES, DEPTHWISE, MEMORY, STEP, PACKS, BF16, COMPILE = (
-    'no layout copies', 'depthwise convolutions', 'freed memory is kept', 'optimisation step',
+COPIES, CONVOLUTIONS, MEMORY, STEP, PACKS, BF16, COMPILE = (
+    'no layout copies', 'depthwise and 1x1 convolutions', 'freed memory is kept', 'optimisation step',
     'packs' + ' and prefetching' * ON_GPU, 'amp: bf16', 'compile')
-FEATURES = [COPIES, STEP, PACKS, BF16, COMPILE] if ON_GPU else [COPIES, DEPTHWISE, MEMORY, STEP, PACKS]
+FEATURES = [COPIES, STEP, PACKS, BF16, COMPILE] if ON_GPU else [COPIES, CONVOLUTIONS, MEMORY, STEP, PACKS]
 EQUAL_ITERATIONS = 20
 
 
@@ -50,6 +50,7 @@ def contestant(features: list[str], network: str, folder: Path, batch: int) -> N
     from basicsr.utils.registry import ARCH_REGISTRY
 
     from vapsr_arch.archs.common.depthwise import DepthwiseConv2d
+    from vapsr_arch.archs.common.pointwise import PointwiseConv2d
     from vapsr_arch.archs.vapsr_arch import VAB, VapSR
     from vapsr_arch.data.epochs import EpochPlan
     from vapsr_arch.data.paired_pack_dataset import PairedPackDataset
@@ -84,8 +85,8 @@ def contestant(features: list[str], network: str, folder: Path, batch: int) -> N
 
     if MEMORY in features:
         keep_freed_memory()
-    if DEPTHWISE not in features:
-        DepthwiseConv2d.forward = nn.Conv2d.forward
+    if CONVOLUTIONS not in features:
+        DepthwiseConv2d.forward = PointwiseConv2d.forward = nn.Conv2d.forward
     arguments, gt_size = NETWORKS[network]
     suffix, dataset_class = ('pack', PairedPackDataset) if PACKS in features else ('lmdb', SeededPNGs)
     data = {

@@ -32,7 +32,7 @@ ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'TORCH_DISABLE_SHARE
 def torchrun(*arguments: str) -> str:
     """Runs two processes to their end, as torchrun starts them; returns what they have printed to stderr."""
     result = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', *arguments,
-                             '--launcher', 'pytorch'], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+                             '--launcher', 'pytorch'], env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr
     return result.stderr
 

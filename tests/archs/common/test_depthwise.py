@@ -8,6 +8,7 @@ import torch
 
 from vapsr_arch.archs.common import depthwise
 from vapsr_arch.archs.common.depthwise import DepthwiseConv2d
+from vapsr_arch.archs.common.pointwise import PointwiseConv2d
 
 
 def gradients(layer: torch.nn.Conv2d, x: torch.Tensor, forward: Callable) -> list[torch.Tensor]:
@@ -46,6 +47,15 @@ def test_frozen_weights_and_inputs_without_gradient() -> None:
     x = torch.rand(1, 16, 8, 8, requires_grad=True)
     layer(x).sum().backward()
     assert x.grad is not None
+
+
+@pytest.mark.parametrize('layer', [DepthwiseConv2d(16, 5), PointwiseConv2d(16, 16)])
+@pytest.mark.parametrize('x', [torch.rand(1, 32, 8, 8), torch.rand(1, 16, 8, 8, dtype=torch.float64), torch.rand(2, 3)])
+def test_what_does_not_fit_is_refused(x: torch.Tensor, layer: torch.nn.Module) -> None:
+    if x.ndim == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    with pytest.raises(RuntimeError):
+        layer(x)
 
 
 def test_missing_compiler_is_logged_once_and_training_continues(monkeypatch: pytest.MonkeyPatch,

@@ -1,8 +1,9 @@
 """Depthwise convolution that is fast on a CPU, above all in training.
 
 torch 2.13 spends most of a training step of a large-kernel network in its depthwise convolutions: in their gradients, and, on
-processors without AVX-512, in those with dilation. `depthwise.c` has both ways, and is compiled when it is first needed; the
-gradient of the input is a convolution with the kernel turned round. Without a compiler, dilated convolutions become others.
+processors without AVX-512, in those with dilation. For training, `depthwise.c` computes them; it is compiled when it is first
+needed. The gradient of the input is a convolution with the kernel turned round. Elsewhere, on such processors, convolutions
+with dilation become others.
 """
 
 import ctypes
@@ -17,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from vapsr_arch.archs.common import native
-from vapsr_arch.archs.common.eager import is_eager_float32
+from vapsr_arch.archs.common.eager import trains_in_float32
 
 SOURCE = Path(__file__).with_name('depthwise.c')
 BLOCK = 16  # the C source works on this many channels at a time
@@ -44,7 +45,7 @@ def _fast_conv(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) ->
     """As `_conv`, by the C source where that can be."""
     seen = x.contiguous(memory_format=torch.channels_last)
     y = torch.empty_like(seen)
-    taps = weight.flatten(1).t().contiguous()
+    taps, bias = weight.flatten(1).t().contiguous(), bias if bias is None else bias.contiguous()
     return y if _compiled('depthwise', (seen, taps, bias, y), x, weight.shape[-1], dilation) else _conv(x, weight, bias, dilation)
 
 
@@ -120,7 +121,7 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if torch.jit.is_tracing() or torch.compiler.is_exporting():  # what exported graphs run on has its own ways
             return super().forward(x)
-        if not is_eager_float32(x):
-            return _conv(x, self.weight, self.bias, self.dilation[0])
-        conv = _DepthwiseConv2d.apply if torch.is_grad_enabled() else _fast_conv
+        if x.ndim != 4 or x.shape[1] != self.in_channels:  # torch says what is wrong with that
+            return super().forward(x)
+        conv = _DepthwiseConv2d.apply if trains_in_float32(x, self.weight, self.bias) else _conv
         return conv(x, self.weight, self.bias, self.dilation[0])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from vapsr_arch.archs.common.eager import is_eager_float32
+from vapsr_arch.archs.common.eager import trains_in_float32
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -64,6 +64,7 @@ class PointwiseConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and is_eager_float32(x) and x.is_contiguous(memory_format=torch.channels_last):
+        if (x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+                and trains_in_float32(x, self.weight, self.bias)):
             return _PointwiseConv2d.apply(x, self.weight, self.bias)
         return super().forward(x)
