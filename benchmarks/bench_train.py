@@ -155,7 +155,7 @@ def measure(network: str, folder: Path, batch: int, rounds: int, iterations: int
         ratio = median(one[0]['seconds'] / one[count]['seconds'] for one in taken)
         apart = (losses[count] - losses[0]).abs().max().item()
         title = f'+ {FEATURES[count - 1]}' if count else 'SRModel'
-        print(f'{network if not count else "":<10}{title:<28}{iterations / seconds:>10.3f}{ratio:>9.2f}{share:>11.1%}'
+        print(f'{network if not count else "":<10}{title:<33}{iterations / seconds:>10.3f}{ratio:>9.2f}{share:>11.1%}'
               f'{apart:>16.1e}', flush=True)
 
 
@@ -172,7 +172,7 @@ def main() -> None:
         contestant(FEATURES[:arguments.contestant], arguments.network, arguments.folder, arguments.batch)
         return
     device = torch.cuda.get_device_name() if ON_GPU else f'CPU, {torch.get_num_threads()} threads'
-    print(f'{device}; batches of {arguments.batch}\n{"":<38}{"it/s":>10}{"ratio":>9}{"data":>11}{"loss apart by":>16}')
+    print(f'{device}; batches of {arguments.batch}\n{"":<43}{"it/s":>10}{"ratio":>9}{"data":>11}{"loss apart by":>16}')
     with tempfile.TemporaryDirectory() as name:
         register()
         make_sub_images(Path(name), 40)
