@@ -19,9 +19,9 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _OWN_PAGES = 2**16  # bytes from which memory comes from the kernel and goes back to it, while a peak is measured
 # From how many bytes on memory comes from the kernel, and what is free at the end of the heap goes back to it: what glibc itself
-# arrives at with the first large activations; and what `keep_freed_memory` sets.
+# arrives at with the first large activations; and what `keep_freed_memory` sets, the most that it takes, and never.
 _BY_ITSELF = (2**25, 2**26)
-_KEPT = (2**30, 2**31 - 1)
+_KEPT = (2**31 - 1, -1)
 _usual = _BY_ITSELF
 
 # What torch, CUDA, cuDNN, cuBLAS, Triton, OpenVINO and ONNX Runtime say, in lower case.

@@ -126,7 +126,8 @@ class VapSR(nn.Module):
         """
         check_input('VapSR', x, self.num_in_ch)
         feat = self.conv_first(x.contiguous(memory_format=torch.channels_last))
-        return self.upsampler(self.conv_body(self.body(feat)) + feat)
+        feat = self.conv_body(self.body(feat)) + feat  # the first features are free from here on
+        return self.upsampler(feat)
 
     @classmethod
     def infer(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Any] | None:

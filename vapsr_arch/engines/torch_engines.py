@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vapsr_arch.archs.common.checks import check_input
 from vapsr_arch.archs.common.float32 import use_exact_float32
 from vapsr_arch.archs.vapsr_arch import VAB, Attention
+from vapsr_arch.engines.banded_upsampler import band_upsampler
 from vapsr_arch.engines.forms import Form, first_sound, trial
 from vapsr_arch.engines.fused_vab import fuse
 from vapsr_arch.engines.triton_attention import fuse_attention
@@ -31,7 +32,8 @@ class _Placed:
 
 
 class TorchEngine:
-    """A network of torch, in channels_last. VapSR's attention blocks are fused: on a CPU in C, and on a GPU with Triton.
+    """A network of torch, in channels_last. VapSR's attention blocks are fused: on a CPU in C, and on a GPU with Triton. On a
+    CPU its upsampler takes some rows at a time.
 
     Any form but torch's plain layers in float32 on the CPU must first give the same result for a small image. One that does not
     is replaced, with a warning, by a plainer form: without fused blocks, then in float32.
@@ -79,7 +81,7 @@ class TorchEngine:
         forms = []
         if device == 'cpu' and VAB in blocks:
             forms.append(Form(f'the fused attention block in {precision} on {where}', precision,
-                              lambda: _Placed(fuse(moved(precision)), device, precision)))
+                              lambda: _Placed(band_upsampler(fuse(moved(precision))), device, precision)))
         if device == 'cuda' and Attention in blocks and importlib.util.find_spec('triton'):
             forms.append(Form(f'the Triton kernel in {precision} on {where}', precision,
                               lambda: _Placed(fuse_attention(moved(precision)), device, precision)))

@@ -13,9 +13,9 @@ UNMEASURED = {'cuda': MEASURED, 'cpu': 480, 'mps': 480}
 # Side of the largest window: of a 12-megapixel image, the halos add 6% of pixels with it, and 15% with half of it.
 _LARGEST = 2048
 _SHARE = 0.5  # of the free memory: allocators cut it into pieces, and the images and other programs want some
-# Bytes of its memory: twice as much saves some 4% of the time, and other programs want it. The C library takes up to 1.6 times
-# as much, for what lies between the pieces in use.
-_MOST_OF_A_CPU = 2**30
+# Bytes of its memory: more saves a few per cent of the time, and other programs want it. The C library takes up to 1.6 times as
+# much, for what lies between the pieces in use.
+_MOST_OF_A_CPU = 3 * 2**29
 _STEP = 64  # in which sides go down, so that what else happens on the machine rarely changes them
 
 
@@ -50,7 +50,7 @@ def measured(run: Callable[[], object], device: torch.device) -> Use | None:
 
 
 def fitting_window(use: Use, area: int, device: torch.device) -> int:
-    """The side of the largest square window that takes no more than half of the free memory, and 1 GiB of a CPU's.
+    """The side of the largest square window that takes no more than half of the free memory, and 1.5 GiB of a CPU's.
 
     Args:
         use: What a window took.

@@ -18,7 +18,6 @@ from vapsr_arch.memory import is_out_of_memory
 from vapsr_arch.weights.names import default_weights
 
 AUTO_HALO = 48  # what is further away changes few pixels, by one grey level: docs/upscale.md has the measurements
-_SMALLEST_TILE = 16  # with a halo around it, smaller ones save no memory
 _BAND = 2**21  # pixels of a result that become integers at a time
 _BLEEDING = 64  # pixels from which a hidden colour could bleed into what is seen: further ones than a usual halo changes nothing
 _LUMA = torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
@@ -41,7 +40,7 @@ class Upscaler:
         precision: What the network computes in.
         engine: What runs the network.
         tile: Pixels of the input that are upscaled at a time, of either side and without their halo; 'auto' for as many
-            as half of the free memory suffices for, or 1 GiB of a CPU's, up to 2048 with their halo, or for the whole
+            as half of the free memory suffices for, or 1.5 GiB of a CPU's, up to 2048x2048 with their halo, or for the whole
             image where spandrel discourages tiles for the network. When memory runs out, the Upscaler continues with half
             as many, unless it is the whole image that is to be seen.
         halo: Pixels of the input that the network sees around a tile. 'full' for all that it looks at, so that tiling
@@ -133,27 +132,27 @@ class Upscaler:
         """Where the engine computes; ONNX engines do not say, and do it on the CPU."""
         return torch.device(getattr(self.engine, 'device', 'cpu'))
 
-    def _tile_for(self, image: np.ndarray) -> int:
-        """The tile for an image, H x W x C: its longer side where the whole image fits into a window.
+    def _tiles_for(self, image: np.ndarray) -> list[tiles.Tile]:
+        """Cuts an image, H x W x C, into the tiles asked for, or those that the free memory allows.
 
-        What windows take is measured with the first image that is larger than what fits in any case.
+        What windows take of it is measured with the first image that is larger than what fits in any case.
         """
-        if self._tile is not None:
-            return self._tile
         height, width = image.shape[:2]
+        if self._tile is not None:
+            return tiles.tiles(height, width, self._tile, self._halo_for(height, width, self._tile), self.engine.min_size)
         device = self._device()
         side = self._window or tile_sizes.UNMEASURED[device.type]
         if self._window is None and height * width > side ** 2:
             self._window = side = self._measured_window(image, device) or side
         if height * width <= side ** 2:
-            return max(height, width)
-        return max(_SMALLEST_TILE, side - 2 * self._halo_for(height, width, side))
+            return tiles.tiles(height, width, max(height, width), 0)
+        return tiles.tiles_of_area(height, width, side ** 2, self._halo_for(height, width, side), self.engine.min_size)
 
     def _measured_window(self, image: np.ndarray, device: torch.device) -> int | None:
         """The side of the largest window for the free memory; None where the system does not report what one takes."""
         def run(seen: np.ndarray) -> None:
             height, width, channels = seen.shape
-            whole = next(tiles.tiles(height, width, max(height, width), 0))
+            whole, = tiles.tiles(height, width, max(height, width), 0)
             self._upscale_tile(seen, np.empty((height * self.scale, width * self.scale, channels), seen.dtype), whole)
 
         run(image[:64, :64])  # loads, or compiles, what is to be once
@@ -167,9 +166,9 @@ class Upscaler:
         tile = tile_sizes.MEASURED  # if memory runs out while that is measured
         while True:
             try:
-                tile, done = self._tile_for(image), 0
-                halo = self._halo_for(height, width, tile)
-                for part in tiles.tiles(height, width, tile, halo, self.engine.min_size):
+                parts, done = self._tiles_for(image), 0
+                tile = min(self._tile or max(span.last - span.first for part in parts for span in part), max(height, width))
+                for part in parts:
                     self._upscale_tile(image, canvas, part)
                     done += part.area
                     progress(done / (height * width))
@@ -177,11 +176,11 @@ class Upscaler:
             except Exception as error:  # each runtime has its own kinds
                 if not is_out_of_memory(error):
                     raise
-            if tile == sys.maxsize:
+            if self._tile == sys.maxsize:
                 raise VapsrError('there is not enough memory for the whole image, which this network is to see at once: take a '
                                  'smaller image, or allow tiles all the same by --tile N')
-            smaller = min(tile, max(height, width)) // 2
-            if smaller < _SMALLEST_TILE:
+            smaller = tile // 2
+            if smaller < tiles.SMALLEST:
                 raise VapsrError(f'there is not enough memory to upscale even {2 * smaller}x{2 * smaller} pixels at a time')
             if self._tile is None or smaller < self._tile:
                 self._tile = smaller

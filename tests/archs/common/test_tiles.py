@@ -3,12 +3,13 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from vapsr_arch.archs.common.tiles import spans, tiles, upscaled_in_tiles
+from vapsr_arch.archs.common.tiles import SMALLEST, Tile, spans, tiles, tiles_of_area, upscaled_in_tiles
 
 
 @given(size=st.integers(1, 700), tile=st.integers(1, 200), halo=st.integers(0, 60), min_size=st.sampled_from((1, 15)))
@@ -32,12 +33,31 @@ def test_windows_are_no_larger_than_their_number_needs() -> None:
     assert [span.stop - span.start for span in spans(320, 192, 32)] == [192, 192]
 
 
-def test_tiles_cover_an_image() -> None:
+@pytest.mark.parametrize('found', [tiles(50, 90, 16, 4), tiles_of_area(50, 90, 700, 4)], ids=['side', 'area'])
+def test_tiles_cover_an_image(found: list[Tile]) -> None:
     covered = np.zeros((50, 90), int)
-    for tile in tiles(50, 90, 16, 4):
+    for tile in found:
         covered[tile.rows.first:tile.rows.last, tile.columns.first:tile.columns.last] += 1
-    assert (covered == 1).all()
-    assert sum(tile.area for tile in tiles(50, 90, 16, 4)) == 50 * 90
+    assert len(found) > 1 and (covered == 1).all()
+    assert sum(tile.area for tile in found) == 50 * 90
+
+
+def seen(tile: Tile) -> int:
+    """Pixels that the network sees."""
+    return (tile.rows.stop - tile.rows.start) * (tile.columns.stop - tile.columns.start)
+
+
+@given(height=st.integers(1, 700), width=st.integers(1, 700), side=st.integers(1, 400), halo=st.integers(0, 60))
+def test_windows_of_an_area_see_no_more_than_squares_do(height: int, width: int, side: int, halo: int) -> None:
+    side = max(side, SMALLEST + 2 * halo)
+    found = tiles_of_area(height, width, side**2, halo)
+    assert all(seen(tile) <= side**2 for tile in found)
+    rounding = sum(16 * (tile.rows.stop - tile.rows.start) for tile in found)  # of their widths
+    assert sum(map(seen, found)) <= sum(map(seen, tiles(height, width, (side - 2 * halo) // 16 * 16, halo))) + rounding
+
+
+def test_the_windows_of_an_area_may_be_wide() -> None:
+    assert len(tiles_of_area(3000, 4000, 1536**2, 48)) == 6 and len(tiles(3000, 4000, 1536 - 2 * 48, 48)) == 9
 
 
 @settings(max_examples=20, deadline=None)
