@@ -20,6 +20,7 @@ from tests.data.data_helpers import write_damaged_pages
 from vapsr_arch.data import image_writing
 from vapsr_arch.data.image_files import read_image
 from vapsr_arch.inference import batch
+from vapsr_arch.inference.jobs import Job
 from vapsr_arch.inference.upscaler import Upscaler
 
 
@@ -303,3 +304,15 @@ def test_a_missing_compiler_is_reported(folder: Path, vapsr_process: Callable[..
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     result = vapsr_process('__main__', 'upscale', 'in/0.png', '-o', 'out', '--device', 'cpu')
     assert result.code == 0 and '\nThe fused attention block could not be compiled (' in result.err
+
+
+@pytest.mark.filterwarnings('error::tqdm.TqdmWarning')
+def test_the_bar_ends_at_all_of_the_pixels_however_they_round(capsys: pytest.CaptureFixture[str]) -> None:
+    for count in range(1, 40):
+        plan = batch._Plan(Job(Path('a'), Path('b'), 'png'), None, 48., 0, 1)
+        with batch._Progress([plan]) as progress:
+            progress._bar.mininterval = 0  # each step is shown
+            show = progress.begin(plan)
+            for part in range(1, count + 1):
+                show(part / count)
+    assert capsys.readouterr().err.count('100%') >= 39

@@ -21,7 +21,8 @@ def upscale(
     out: Annotated[Path, typer.Option('-o', '--out', metavar='OUT', help='A folder; for one file, the file to write.')],
     weights: Annotated[str | None, typer.Option(metavar='NAME|FILE', show_default=False, help='A name of '
                        'experiments/pretrained_models, a checkpoint of any network here or of one that spandrel knows, or an '
-                       'ONNX file. By default the shipped VapSR-S of the scale: for JPEG and lossy WebP the photo weights.')] = None,
+                       'ONNX file. By default the shipped VapSR-S of the scale: for JPEG and lossy WebP the photo weights.')]
+    = None,
     scale: Annotated[int | None, typer.Option('-s', '--scale', min=1, show_default=False, help="The scale; by default the "
                      "weights', or 4. PAN's checkpoints for x2 and x3 look alike.")] = None,
     param_key: ParamKey = None,

@@ -78,7 +78,8 @@ class _Progress:
         def show(share: float) -> None:
             nonlocal shown
             with self._lock:
-                self._bar.update((share - shown) * plan.megapixels)
+                more = (share - shown) * plan.megapixels
+                self._bar.update(min(more, self._bar.total - self._bar.n))  # rounding makes sums too large: tqdm would warn
                 shown = share
         return show
 
