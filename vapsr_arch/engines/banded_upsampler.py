@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from vapsr_arch.archs.common.tiles import spans
 from vapsr_arch.archs.vapsr_arch import VapSR
 
-# Of 1.1 megapixels, a sixteenth or a fourth at a time took some 8% longer. As it is a share, what small images take of the memory
-# shows what large ones will.
+# With half or twice as many, the upsampler took some 8% longer for 1.1 megapixels. As bands are a share of the image, what small
+# ones take of the memory shows what large ones will.
 _BANDS = 8
 _LEAST_ROWS = 32  # so that those which are computed twice are few
 

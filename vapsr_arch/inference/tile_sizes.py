@@ -8,9 +8,9 @@ import torch
 from vapsr_arch.memory import available_memory, peak_growth
 
 MEASURED = 224  # pixels of a side of the window that is measured
-# Sides of windows that are tried without measuring: on a CPU, and where it is not known what a window takes.
+# Sides of windows, if square, that are tried without measuring: on a CPU, and where it is not known what a window takes.
 UNMEASURED = {'cuda': MEASURED, 'cpu': 480, 'mps': 480}
-# Side of the largest window: of a 12-megapixel image, the halos add 6% of pixels with it, and 15% with half of it.
+# Side of the largest window, if square: of a 12-megapixel image, the halos add 5% of pixels with it, and 18% with half of it.
 _LARGEST = 2048
 _SHARE = 0.5  # of the free memory: allocators cut it into pieces, and the images and other programs want some
 # Bytes of its memory: more saves a few per cent of the time, and other programs want it. The C library takes up to 1.6 times as
