@@ -2,10 +2,10 @@
 
 import ctypes
 import io
+import os
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -285,31 +285,39 @@ except Exception as error:
     assert result.stdout.startswith(('OSError', 'VapsrError')) and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('kept', [0, 0.1, 0.9, 1])
+@pytest.mark.parametrize('kept', [0, 0.1, 0.9, 0.9999, 1])
 @pytest.mark.parametrize('kind', ['png', 'jpeg', 'tiff', 'webp'])
 def test_what_cannot_be_read_again_is_not_kept(kind: str, kept: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A PNG is read while it is written: what comes slowly is waited for, to the end."""
     save = image_writing._save
 
-    def save_slowly(path: Path, *arguments: Any) -> None:
-        save(tmp_path / 'whole', *arguments)
-        content = (tmp_path / 'whole').read_bytes()
-        content = content[:int(kept * len(content))]
-        with path.open('wb', buffering=0) as file:
-            for start in range(0, len(content), len(content) // 4 + 1):
-                file.write(content[start:start + len(content) // 4 + 1])
-                time.sleep(0.02)
-    monkeypatch.setattr(image_writing, '_save', save_slowly)
+    def save_a_part(path: Path, *arguments: Any) -> None:
+        save(path, *arguments)
+        os.truncate(path, int(kept * path.stat().st_size))
+    monkeypatch.setattr(image_writing, '_save', save_a_part)
     pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
-    with ThreadPoolExecutor(1) as writer:  # in the main thread, the file is read when it is whole
-        writing = writer.submit(write_image, tmp_path / 'out', kind, ImageData(pixels))
     if kept == 1:
-        writing.result()
+        write_image(tmp_path / 'out', kind, ImageData(pixels))
         assert kind in ('jpeg', 'webp') or np.array_equal(read_image(tmp_path / 'out').pixels, pixels)
     else:
         with pytest.raises(VapsrError, match='what was written cannot be read again'):
-            writing.result()
-        assert {path.name for path in tmp_path.iterdir()} == {'whole'}
+            write_image(tmp_path / 'out', kind, ImageData(pixels))
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('place', [9, 20, 0.3, 0.999, -1])
+def test_a_png_that_the_disk_holds_otherwise_is_not_kept(place: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = image_writing._save
+
+    def save_with_a_bit_turned(path: Path, *arguments: Any) -> None:
+        save(path, *arguments)
+        content = bytearray(path.read_bytes())
+        content[int(place * len(content)) if 0 < place < 1 else place] ^= 4
+        path.write_bytes(content)
+    monkeypatch.setattr(image_writing, '_save', save_with_a_bit_turned)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    with pytest.raises(VapsrError, match='what was written cannot be read again'):
+        write_image(tmp_path / 'out', 'png', ImageData(pixels))
+    assert not list(tmp_path.iterdir())
 
 
 _INTERRUPTED = '''

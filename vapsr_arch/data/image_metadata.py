@@ -101,6 +101,22 @@ def png_chunks(content: BinaryIO) -> Iterator[tuple[str, bytes]]:
         content.seek(max(0, size - 16) + 4, io.SEEK_CUR)
 
 
+def check_png(content: BinaryIO) -> None:
+    """Checks that a PNG is whole: all of its chunks are there, with the sums that they should have.
+
+    Raises:
+        ValueError: One is not.
+    """
+    content.seek(8)
+    name = b''
+    while name != b'IEND':
+        header = content.read(8)
+        size, name = struct.unpack('>I4s', header) if len(header) == 8 else (0, b'')
+        data = memoryview(content.read(size + 4))
+        if len(data) < size + 4 or zlib.crc32(data[:size], zlib.crc32(name)) != int.from_bytes(data[size:], 'big'):
+            raise ValueError(f'its chunk {name.decode("latin-1")} is damaged' if name else 'it ends too early')
+
+
 def png_has_resolution(content: BinaryIO) -> bool:
     """Whether a PNG says how many pixels it has a metre, and not only how high they are for their width."""
     return any(name == 'pHYs' and data[8:9] == b'\1' for name, data in png_chunks(content))
