@@ -177,7 +177,7 @@ def _write_plain(path: Path, kind: str, image: ImageData) -> None:
 def _check_readable(path: Path, kind: str, shape: tuple[int, int, int]) -> None:
     """Decodes a file row by row: encoders do not see that a disk is full, or that nothing reads what they made.
 
-    Of a PNG the header and the sums are read, which say as much in a twentieth of the time.
+    Of a PNG the header and the sums are read, which show in a twentieth of the time that the disk holds what the encoder gave.
 
     Args:
         path: The file.
